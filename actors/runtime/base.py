@@ -1,0 +1,87 @@
+"""The seam between actors and how they run.
+
+Actors are plain pykka actors. A runtime spawns them (on a thread each, or all on one seeded thread), gives them time, and
+answers `Ping` in their place, so that every actor has a health that came through its own mailbox.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pykka
+
+Ref = pykka.ActorRef[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Asks an actor to answer through its mailbox. `sent_at` is the sender's monotonic time in seconds."""
+
+    sent_at: float
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """The answer: how long the ping waited behind older messages, and what the mailbox holds now."""
+
+    urn: str
+    sent_at: float
+    mailbox_age_seconds: float
+    mailbox_depth: int
+    processed: int
+
+
+class Timer(Protocol):
+    """A message that will be told later, unless it is cancelled."""
+
+    def cancel(self) -> None:
+        """Forget it; harmless when it was already told."""
+
+
+class Clock(Protocol):
+    """Time, as actors see it. No actor sleeps, none reads the clock directly."""
+
+    def now(self) -> int:
+        """Wall time in microseconds UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back and counts suspended time."""
+
+    def tell_after(self, delay_seconds: float, ref: Ref, message: object) -> Timer:
+        """Tell `message` to `ref` once, after the delay; a dead actor by then is no error."""
+
+
+class Reply(Protocol):
+    """Where the edge (HTTP, CLI) waits for the answer of an actor."""
+
+    def set(self, value: Any = None) -> None:
+        """Answer, once."""
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """Wait for the answer; pykka.Timeout when it does not come."""
+
+
+class Runtime(Protocol):
+    """How actors run."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time its actors live in."""
+
+    def spawn(self, actor_class: type[pykka.ThreadingActor], *args: Any, **kwargs: Any) -> Ref:
+        """Start an actor on this runtime."""
+
+    def reply(self) -> Reply:
+        """A fresh place for one answer."""
+
+    def stop(self, ref: Ref, timeout_seconds: float) -> bool:
+        """Stop one actor after the messages before; false when it did not end in time."""
+
+
+def tell(ref: Ref, message: object) -> bool:
+    """Tell a message; false when the actor is dead, which a sender must never die of."""
+    try:
+        ref.tell(message)
+    except pykka.ActorDeadError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""What other actors tell the PersistenceActor, and what it tells them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pykka
+
+from persistence.store import Loaded, Snapshot
+
+Ref = pykka.ActorRef[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeShard:
+    """Take the shard's lease and load it; answered by ShardTaken or ShardRefused. Renewals then go on by themselves."""
+
+    shard: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTaken:
+    """The shard is ours under `epoch`, and this is what is stored. `spills` are those that still apply, by id."""
+
+    shard: str
+    epoch: int
+    loaded: Loaded
+    spills: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRefused:
+    """Not taken now: somebody else's lease, or an unreachable store. `retry_seconds` says when to ask again."""
+
+    shard: str
+    message: str
+    retry_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLost:
+    """Another epoch owns the shard, or our lease ran out: stop acting on it. `fenced` when a higher epoch was seen."""
+
+    shard: str
+    epoch: int
+    fenced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """Save this state; answered by Saved or SaveFailed to `reply_to`.
+
+    Newest state per position wins within one flush: `change` is the sender's own count, and an answer for change n
+    covers every change up to n. `grew_from` is the last version the sender saw acknowledged; while an earlier save of
+    the same position is under way the actor itself carries the version on. `events` are audit lines, none is dropped.
+    """
+
+    shard: str
+    position_id: str
+    schema: int
+    grew_from: int
+    change: int
+    state: Mapping[str, Any]
+    reply_to: Ref
+    events: Sequence[Mapping[str, Any]] = ()
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Acknowledged, durable, read back: all changes up to `change`."""
+
+    position_id: str
+    change: int
+    version: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveFailed:
+    """Definitely not saved: `error` is SnapshotConflict, SnapshotCorrupt or StaleOwner. Storage trouble is retried
+    inside and never reported as this."""
+
+    position_id: str
+    change: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSnapshot:
+    """Read one stored snapshot; answered by SnapshotRead."""
+
+    shard: str
+    position_id: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRead:
+    """What is stored: a snapshot, None, or the error that reading it raised."""
+
+    position_id: str
+    snapshot: Snapshot | None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadEvents:
+    """Read a position's audit trail; the answer is set on `reply` (a pykka future): a sequence, or an exception."""
+
+    shard: str
+    position_id: str
+    reply: Any
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Flush what waits, give every lease up, then answer by setting True on `reply`."""
+
+    reply: Any

@@ -5,13 +5,12 @@ says when it happened (`at`, microseconds UTC): the domain has no clock.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from actors.domain.model import (
-    NOTHING,
     Instrument,
     Micros,
     OrderKind,
@@ -224,7 +223,7 @@ class OpenPosition:
     liquidation_price: Decimal | None = None
     act_now: bool = False
     request_digest: str = ""
-    tags: Mapping[str, str] = NOTHING
+    tags: Mapping[str, str] = field(default_factory=dict)
     kept_foreign_orders: tuple[str, ...] = ()
 
 

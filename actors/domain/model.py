@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 Micros = int
 
 ZERO = Decimal(0)
 HUNDRED = Decimal(100)
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Side(StrEnum):
@@ -105,7 +103,7 @@ class OrderKind(StrEnum):
 class Record:
     """A saved record; `extra` holds what a newer release wrote into it."""
 
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    extra: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,7 +336,7 @@ class Position(Record):
     plan_revision: int = 1
     adopted: bool = False
     request_digest: str = ""
-    tags: Mapping[str, str] = NOTHING
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     quantity: Decimal = ZERO
     remaining: Decimal = ZERO

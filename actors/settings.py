@@ -1,0 +1,18 @@
+"""What an account's configuration says to the actors."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSettings:
+    """One account. Its shard is its own unless configured otherwise; seconds are wall seconds, percents of the price."""
+
+    name: str
+    shard: str
+    max_deviation_percent: Decimal = Decimal(2)
+    resident_interval_seconds: Decimal = Decimal(5)
+    resident_step_percent: Decimal = Decimal("0.1")
+    request_expiry_seconds: float = 5.0
+    clock_skew_seconds: float = 1.0
+    feed_stale_seconds: float = 30.0

@@ -1,0 +1,362 @@
+"""PaperActor: the paper exchange at work, one for all accounts that share it.
+
+It answers requests and plays the market. In lockstep (speed "max") a price follows once every account has settled the
+one before; otherwise prices follow event time at a multiple of wall time. A price is matched and saved before it is
+told, and what it executed is told before it. It has no thread and no sleep of its own: time is the runtime's clock.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pykka
+import structlog
+
+from actors.domain.model import Micros, Quote
+from actors.runtime.base import Clock, Ref, Timer, tell
+from actors.venues.base import (
+    AccountAnswered,
+    AccountRequest,
+    CancelRequest,
+    CandlesAnswered,
+    CandlesRequest,
+    LookUpRequest,
+    OrderAnswered,
+    OrderRejected,
+    OrderRequest,
+    OrderUnknown,
+    OrderUpdated,
+    PricesUpdated,
+    RequestFailed,
+    VenueError,
+    VenueUnavailable,
+)
+from actors.venues.paper_ledger import CursorMoved, OrderRead, PaperExchange
+from actors.venues.paper_market import Market, MarketDataError, Tick
+from actors.venues.paper_sources import open_market
+
+_log = structlog.get_logger(__name__)
+
+# How often a file that has ended is asked for more rows, and a ledger that failed is tried again.
+_POLL_SECONDS = 0.25
+_RETRY_SECONDS = 1.0
+# A feed further behind than this goes on from where it is, instead of telling everything it missed in one burst.
+_MOST_BEHIND_SECONDS = 1.0
+_MICROS_PER_SECOND = 1_000_000
+
+Request = OrderRequest | CancelRequest | LookUpRequest | AccountRequest | CandlesRequest
+
+
+@dataclass(slots=True)
+class Door:
+    """One account's side of the venue; `open` is taken back by the venue itself, so that nothing is told after stop."""
+
+    account: str
+    listener: Ref
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """An account has started; a door it had before is forgotten."""
+
+    door: Door
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An account is ready for prices."""
+
+    door: Door
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """An account has stopped; with the last one the actor ends."""
+
+    door: Door
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An account's request."""
+
+    door: Door
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An account's price has settled."""
+
+    door: Door
+    symbol: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayOn:
+    """It may be time for the next price."""
+
+
+@dataclass(slots=True)
+class _Audience:
+    """What one account has been told. Prices wait in `queue` while one (`awaited`) has not settled."""
+
+    door: Door
+    resumed: bool = False
+    sequence: int = 0
+    queue: deque[PricesUpdated] = field(default_factory=deque)
+    awaited: tuple[str, int] | None = None
+
+
+class PaperActor(pykka.ThreadingActor):
+    """Owns the market's cursor and the exchange, and answers every account that shares them."""
+
+    use_daemon_thread = True
+
+    def __init__(self, exchange: PaperExchange, clock: Clock, *, owns_exchange: bool, accounts: set[str]) -> None:
+        """`accounts` are those that lockstep waits for before the first price; `owns_exchange`: closed at the end."""
+        super().__init__()
+        self._exchange = exchange
+        self._clock = clock
+        self._owns_exchange = owns_exchange
+        self._accounts = accounts
+        self._speed = exchange.settings.speed
+        self._audiences: dict[str, _Audience] = {}
+        self._market: Market | None = None
+        self._timer: Timer | None = None
+        # Where event time and monotonic time were last matched; None until prices flow.
+        self._paced_from: tuple[Micros, float] | None = None
+        self._failure = ""
+
+    def on_receive(self, message: object) -> None:
+        """Handle one message of a venue, or the own reminder to play on."""
+        match message:
+            case Asked(door, request):
+                self._answer(door, request)
+            case Settled(door, symbol, sequence):
+                self._settle(door, symbol, sequence)
+            case PlayOn():
+                self._play_on()
+            case Attach(door):
+                self._attach(door)
+            case Resume(door):
+                self._resume(door)
+            case Detach(door, last):
+                self._detach(door, last)
+
+    # -- accounts ------------------------------------------------------------------------------------------------------
+
+    def _attach(self, door: Door) -> None:
+        self._audiences[door.account] = _Audience(door)
+        if self._market is None:
+            self._guarded(self._open_market)
+
+    def _resume(self, door: Door) -> None:
+        audience = self._audiences.get(door.account)
+        if audience is None or audience.door is not door or audience.resumed:
+            return
+        audience.resumed = True
+        # The price at the cursor may never have arrived: it is told again, and is not matched again.
+        for quote, symbol in self._current_quotes():
+            audience.queue.append(PricesUpdated(symbol=symbol, quote=quote))
+        self._paced_from = None
+        self._tell_next(audience)
+        self._play_on()
+
+    def _detach(self, door: Door, last: bool) -> None:
+        audience = self._audiences.get(door.account)
+        if audience is not None and audience.door is door:
+            del self._audiences[door.account]
+        if last:
+            self._cancel_timer()
+            if self._market is not None:
+                self._market.close()
+            if self._owns_exchange:
+                self._exchange.close()
+            self.stop()
+        else:
+            self._play_on()
+
+    def _settle(self, door: Door, symbol: str, sequence: int) -> None:
+        audience = self._audiences.get(door.account)
+        if audience is None or audience.door is not door or audience.awaited != (symbol, sequence):
+            return
+        audience.awaited = None
+        self._tell_next(audience)
+        self._play_on()
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _answer(self, door: Door, request: Request) -> None:
+        """Every request gets an outcome, also when the ledger fails or we are wrong."""
+        answer: object
+        try:
+            answer = self._outcome(request)
+        except VenueError as error:
+            answer = RequestFailed(request_id=request.request_id, error=error)
+        except sqlite3.Error as error:
+            failure: VenueError = VenueUnavailable("ledger", f"the paper ledger cannot be read: {error}")
+            if isinstance(request, OrderRequest | CancelRequest):
+                failure = OrderUnknown("ledger", f"the paper ledger failed: {error}")
+            answer = RequestFailed(request_id=request.request_id, error=failure)
+        if door.open:
+            tell(door.listener, answer)
+
+    def _outcome(self, request: Request) -> object:
+        exchange = self._exchange
+        match request:
+            case OrderRequest():
+                return self._order_answered(request.request_id, exchange.submit(request, self._clock.now()))
+            case CancelRequest():
+                return self._order_answered(request.request_id, exchange.cancel(request, self._clock.now()))
+            case LookUpRequest():
+                found = exchange.look_up(request.account, request.symbol, request.client_order_id, request.kind)
+                return self._order_answered(request.request_id, found)
+            case CandlesRequest():
+                candles, complete = exchange.candles(request.symbol, request.source, request.since)
+                return CandlesAnswered(request_id=request.request_id, candles=candles, complete=complete)
+            case AccountRequest():
+                return self._account_answered(request)
+
+    def _order_answered(self, request_id: str, read: OrderRead) -> OrderAnswered:
+        return OrderAnswered(
+            request_id=request_id,
+            order=read.order,
+            read_at=read.at or self._clock.now(),
+            venue_quantity=read.venue_quantity,
+        )
+
+    def _account_answered(self, request: AccountRequest) -> AccountAnswered:
+        instrument = self._exchange.instruments.get(request.symbol)
+        if instrument is None:
+            raise OrderRejected("unknown_symbol", f"{request.symbol} is not traded here")
+        read = self._exchange.read_account(request.account, request.symbol, request.trades_since)
+        return AccountAnswered(
+            request_id=request.request_id,
+            symbol=request.symbol,
+            position=read.position,
+            orders=read.orders,
+            trades=read.trades,
+            quote=read.quote,
+            instrument=instrument,
+            read_at=read.quote.at if read.quote else self._clock.now(),
+        )
+
+    # -- the market ----------------------------------------------------------------------------------------------------
+
+    def _guarded(self, play: Callable[[], None]) -> None:
+        """A market that cannot be read must not end the exchange: orders are answered, prices wait."""
+        try:
+            play()
+            self._failure = ""
+        except (MarketDataError, sqlite3.Error) as error:
+            if str(error) != self._failure:
+                self._failure = str(error)
+                _log.error("feed.stale", venue="paper", reason=self._failure)
+            self._play_after(_RETRY_SECONDS)
+        except CursorMoved:
+            if self._market is not None:
+                self._market.close()
+            self._market = None
+            self._play_after(0)
+
+    def _open_market(self) -> None:
+        """Go to the cursors. On the very first start the first price is played, so that there is one to read."""
+        exchange = self._exchange
+        cursors = exchange.cursors()
+        self._market = open_market(exchange.settings, exchange.instruments, cursors)
+        if cursors:
+            return
+        now = self._clock.now()
+        first = tick = self._market.peek(now)
+        while tick is not None and first is not None and tick.quote.at == first.quote.at:
+            self._play(self._market, tick)
+            tick = self._market.peek(now)
+
+    def _play_on(self) -> None:
+        self._cancel_timer()
+        self._guarded(self._play_what_is_due)
+
+    def _play_what_is_due(self) -> None:
+        if self._market is None:
+            self._open_market()
+        market = self._market
+        if market is None or not self._ready():
+            return
+        tick = market.peek(self._clock.now())
+        if tick is None:
+            self._play_after(_POLL_SECONDS)
+            return
+        if self._speed == "max":
+            self._play(market, tick)
+            return
+        wait = self._seconds_until(tick, self._speed)
+        if wait <= 0:
+            self._play(market, tick)
+            following = market.peek(self._clock.now())
+            wait = _POLL_SECONDS if following is None else self._seconds_until(following, self._speed)
+        self._play_after(max(0.0, wait))
+
+    def _ready(self) -> bool:
+        """Prices flow while every account is ready for them, and in lockstep has settled all it was told."""
+        audiences = self._audiences.values()
+        if not audiences or any(not audience.resumed or audience.queue for audience in audiences):
+            return False
+        if self._speed != "max":
+            return True
+        return all(audience.awaited is None for audience in audiences) and self._accounts <= self._audiences.keys()
+
+    def _play(self, market: Market, tick: Tick) -> None:
+        executed = self._exchange.step(tick)
+        market.advance(tick)
+        for account, order in executed:
+            audience = self._audiences.get(account)
+            if audience is not None and audience.door.open:
+                tell(audience.door.listener, OrderUpdated(account=account, order=order))
+        for audience in self._audiences.values():
+            if audience.resumed:
+                audience.queue.append(PricesUpdated(symbol=tick.symbol, quote=tick.quote))
+                self._tell_next(audience)
+
+    def _tell_next(self, audience: _Audience) -> None:
+        """Tell the waiting prices: all of them, or in lockstep one, until it has settled."""
+        while audience.queue and audience.awaited is None:
+            prices = audience.queue.popleft()
+            if self._speed == "max":
+                audience.sequence += 1
+                audience.awaited = (prices.symbol, audience.sequence)
+                prices = PricesUpdated(symbol=prices.symbol, quote=prices.quote, sequence=audience.sequence)
+            if audience.door.open:
+                tell(audience.door.listener, prices)
+
+    def _seconds_until(self, tick: Tick, speed: float) -> float:
+        """How long in wall time until a tick is due; not above zero when it is."""
+        if tick.live:
+            return (tick.quote.at - self._clock.now()) / _MICROS_PER_SECOND
+        now = self._clock.monotonic()
+        if self._paced_from is None:
+            current = max((quote.at for quote, _ in self._current_quotes()), default=tick.quote.at)
+            self._paced_from = (current, now)
+        event, wall = self._paced_from
+        wait = (tick.quote.at - event) / _MICROS_PER_SECOND / speed - (now - wall)
+        if wait < -_MOST_BEHIND_SECONDS:
+            self._paced_from = (tick.quote.at, now)
+        return wait
+
+    def _current_quotes(self) -> list[tuple[Quote, str]]:
+        """Every symbol's price at the cursor, in the order they were played."""
+        quotes = [(self._exchange.quote(symbol), symbol) for symbol in self._exchange.instruments]
+        return sorted(((quote, symbol) for quote, symbol in quotes if quote), key=lambda pair: pair[0].at)
+
+    def _play_after(self, seconds: float) -> None:
+        self._cancel_timer()
+        self._timer = self._clock.tell_after(seconds, self.actor_ref, PlayOn())
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,380 @@
+"""The paper exchange: positions, orders and their matching, on a durable ledger of its own.
+
+Deterministic: no clock, no threads, no randomness; wall time is handed in, event time is that of the latest price.
+Each execution is one transaction, and so is each price with everything it triggers. It plays an exchange that outlives
+the keeper and its Redis: an exchange object (or another one on the same file) goes on exactly where a crash left it.
+
+Like real venues it refuses a client order id only while an order with that id is open: a filled one is executed again.
+"""
+
+import sqlite3
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from threading import RLock
+
+from actors.domain.events import OrderState, Trade
+from actors.domain.model import HUNDRED, ZERO, Instrument, Micros, OrderKind, OrderSide, Quote, Side, Source
+from actors.venues.base import (
+    CancelRequest,
+    Candle,
+    OrderRejected,
+    OrderRequest,
+    OrderUnknown,
+    VenueOrder,
+    VenuePosition,
+    VenueUnavailable,
+)
+from actors.venues.paper_candles import next_market, read_candles
+from actors.venues.paper_market import Tick
+from actors.venues.paper_settings import PaperSettings
+from actors.venues.paper_sources import instruments_from
+from actors.venues.paper_tables import OrderRow, PaperTables
+
+_MICROS_PER_SECOND = 1_000_000
+_FUTURE_SECONDS = 5
+_TRIGGERS = (Source.MARK, Source.LAST)
+
+
+class CursorMoved(Exception):
+    """Another process has played this price already: go to the ledger's cursors and go on from there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRead:
+    """One order and the signed size of the position, of one moment. `at` is event time, 0 before the first price."""
+
+    order: VenueOrder | None
+    venue_quantity: Decimal
+    at: Micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRead:
+    """One symbol of an account, of one moment."""
+
+    position: VenuePosition | None
+    orders: tuple[VenueOrder, ...]
+    trades: tuple[Trade, ...]
+    quote: Quote | None
+
+
+class PaperExchange:
+    """All accounts of one paper exchange. Its methods raise VenueError and, when the file fails, sqlite3.Error."""
+
+    def __init__(self, settings: PaperSettings) -> None:
+        """Open the ledger. Raises MarketDataError and LedgerError."""
+        self.settings = settings
+        self.instruments = instruments_from(settings)
+        self._tables = PaperTables(settings.path)
+        # The venue's actor is the only user in production; tests interfere by hand from their own thread.
+        self._lock = RLock()
+
+    def close(self) -> None:
+        """Close the ledger."""
+        with self._lock:
+            self._tables.close()
+
+    # -- what an account asks ------------------------------------------------------------------------------------------
+
+    def submit(self, request: OrderRequest, now: Micros) -> OrderRead:
+        """Accept an order; a market order is executed at once. `now` is wall time.
+
+        Raises OrderRejected and VenueUnavailable, both of which mean that nothing was executed, or OrderUnknown.
+        """
+        _check_expiry(request, now)
+        if request.symbol not in self.instruments:
+            raise OrderRejected("unknown_symbol", f"{request.symbol} is not traded here")
+        if request.kind not in (OrderKind.MARKET, OrderKind.STOP_MARKET):
+            raise VenueUnavailable("unsupported_order", f"the paper venue has no {request.kind.value} orders yet")
+        began = False
+        try:
+            with self._lock, self._tables.transaction(durable=True):
+                began = True
+                order = self._accept(request)
+                return self._read_order(request.account, request.symbol, order)
+        except sqlite3.Error as error:
+            if not began:
+                raise VenueUnavailable("ledger_busy", f"the paper ledger cannot be written: {error}") from error
+            raise OrderUnknown("ledger", f"the paper ledger failed: {error}") from error
+
+    def cancel(self, request: CancelRequest, now: Micros) -> OrderRead:
+        """Cancel an order; one that is not open any more stays as it is. Raises OrderRejected when expired."""
+        _check_expiry(request, now)
+        with self._lock, self._tables.transaction(durable=True):
+            order = self._tables.find_order(request.account, request.symbol, request.client_order_id, request.kind)
+            if order is not None and order.state is OrderState.OPEN:
+                order = self._tables.change_order(
+                    order.id, OrderState.CANCELLED, order.filled, self._event_time(request.symbol)
+                )
+            return self._read_order(request.account, request.symbol, order)
+
+    def look_up(self, account: str, symbol: str, client_order_id: str, kind: OrderKind) -> OrderRead:
+        """The most recent order with this client id in the class of this kind."""
+        with self._lock, self._tables.snapshot():
+            return self._read_order(account, symbol, self._tables.find_order(account, symbol, client_order_id, kind))
+
+    def read_account(self, account: str, symbol: str, trades_since: Micros) -> AccountRead:
+        """Position, open orders of every class, trades since, quote."""
+        with self._lock, self._tables.snapshot():
+            quantity, entry_price = self._tables.position(account, symbol)
+            position = VenuePosition(
+                symbol=symbol,
+                side=Side.LONG if quantity > 0 else Side.SHORT,
+                quantity=abs(quantity),
+                entry_price=entry_price,
+            )
+            return AccountRead(
+                position=position if quantity else None,
+                orders=tuple(self._tables.told(order) for order in self._tables.open_orders(account, symbol)),
+                trades=self._tables.trades_since(account, symbol, trades_since),
+                quote=self._quote(symbol),
+            )
+
+    def candles(self, symbol: str, source: Source, since: Micros) -> tuple[tuple[Candle, ...], bool]:
+        """Completed minutes that began at or after `since`, and whether they are all on record.
+
+        For `bid_ask` they are the bid's: the one series less half the spread, not rounded to the tick.
+        """
+        with self._lock, self._tables.snapshot():
+            candles, complete = read_candles(self._tables, symbol, since)
+        if source is not Source.BID_ASK or symbol not in self.instruments:
+            return candles, complete
+        factor = 1 - self.settings.market.symbols[symbol].spread_percent / 200
+        return tuple(
+            replace(
+                candle,
+                open=candle.open * factor,
+                high=candle.high * factor,
+                low=candle.low * factor,
+                close=candle.close * factor,
+            )
+            for candle in candles
+        ), complete
+
+    # -- the market ----------------------------------------------------------------------------------------------------
+
+    def cursors(self) -> dict[str, str]:
+        """Where each symbol's prices stand."""
+        with self._lock:
+            return self._tables.cursors()
+
+    def quote(self, symbol: str) -> Quote | None:
+        """The latest price played, if there was one."""
+        with self._lock:
+            return self._quote(symbol)
+
+    def step(self, tick: Tick) -> tuple[tuple[str, VenueOrder], ...]:
+        """Play one price: in one transaction save cursor and quote, and execute the stops it triggers, oldest first.
+
+        Returns (account, order) of each triggered stop. Raises CursorMoved when another process was first.
+        """
+        quote = tick.quote
+        prices = [price for price in (quote.mark, quote.last) if price is not None]
+        with self._lock:
+            # Nearly every price triggers nothing, and its commit need not wait for the disk. One that does trigger
+            # leaves the first transaction without having written anything, and is played in a durable one.
+            for durable in (False, True):
+                with self._tables.transaction(durable=durable):
+                    maybe = self._tables.maybe_triggered(tick.symbol, min(prices), max(prices))
+                    hits = [order for order in maybe if _triggered(order, quote)]
+                    if hits and not durable:
+                        continue
+                    before = self._tables.market(tick.symbol)
+                    if (before.cursor if before else "") != tick.previous:
+                        raise CursorMoved(tick.symbol)
+                    after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
+                    self._tables.save_market(tick.symbol, after)
+                    return tuple((order.account, self._trigger(order, quote)) for order in hits)
+        raise AssertionError("a durable step always ends")
+
+    # -- by hand: what tests interfere with ----------------------------------------------------------------------------
+
+    def trade_by_hand(
+        self,
+        account: str,
+        symbol: str,
+        side: OrderSide,
+        quantity: Decimal,
+        *,
+        price: Decimal | None = None,
+        cause: str = "order",
+    ) -> Trade:
+        """Trade as someone else at this account would: no client id, no checks; at the market unless a price is given.
+
+        `cause` is told with the trade (`liquidated`, `adl`). Nobody is notified.
+        """
+        with self._lock, self._tables.transaction(durable=True):
+            quote = self._require_quote(symbol)
+            row = OrderRow(
+                id=0,
+                account=account,
+                symbol=symbol,
+                client_order_id="",
+                kind=OrderKind.MARKET,
+                side=side,
+                quantity=quantity,
+                filled=ZERO,
+                state=OrderState.OPEN,
+                reduce_only=False,
+                trigger_price=None,
+                trigger_source=None,
+                updated_at=quote.at,
+            )
+            order = self._execute(self._tables.add_order(row), quote, quantity, price=price, cause=cause)
+            return self._tables.told(order).trades[0]
+
+    # -- inside a transaction ------------------------------------------------------------------------------------------
+
+    def _accept(self, request: OrderRequest) -> OrderRow:
+        if request.client_order_id and self._tables.is_open(request.account, request.client_order_id):
+            raise OrderRejected("duplicate_id", f"an open order has the client id {request.client_order_id}")
+        quote = self._require_quote(request.symbol)
+        stop = request.kind is OrderKind.STOP_MARKET
+        reference = self._checked_trigger(request, quote) if stop else _market_price(quote, request.side)
+        _check_quantity(request, self.instruments[request.symbol], reference)
+        held, _ = self._tables.position(request.account, request.symbol)
+        reducible = _reducible(held, request.side)
+        if request.reduce_only and not reducible:
+            raise OrderRejected("reduce_only", f"the position is {held}: there is nothing to reduce")
+        order = self._tables.add_order(
+            OrderRow(
+                id=0,
+                account=request.account,
+                symbol=request.symbol,
+                client_order_id=request.client_order_id,
+                kind=request.kind,
+                side=request.side,
+                quantity=request.quantity,
+                filled=ZERO,
+                state=OrderState.OPEN,
+                reduce_only=request.reduce_only,
+                trigger_price=request.trigger_price if stop else None,
+                trigger_source=(request.trigger_source or Source.MARK) if stop else None,
+                updated_at=quote.at,
+            )
+        )
+        return order if stop else self._fill(order, quote)
+
+    def _checked_trigger(self, request: OrderRequest, quote: Quote) -> Decimal:
+        """The trigger price of a stop that may rest. Raises OrderRejected and VenueUnavailable."""
+        trigger = request.trigger_price
+        if trigger is None or trigger <= 0 or trigger % self.instruments[request.symbol].tick_size:
+            raise OrderRejected("price_tick", f"the trigger price {trigger} is not on the tick")
+        source = request.trigger_source or Source.MARK
+        if source not in _TRIGGERS:
+            raise VenueUnavailable("unsupported_trigger", f"stops are triggered by mark or last, not by {source.value}")
+        if _is_through(request.side, trigger, source, quote):
+            raise OrderRejected("would_trigger", f"the {source.value} price is already through {trigger}")
+        resting = self._tables.open_orders(request.account, request.symbol)
+        if len(resting) >= self.settings.maximum_stops:
+            raise OrderRejected("too_many_stops", f"{len(resting)} stops rest already")
+        return trigger
+
+    def _trigger(self, order: OrderRow, quote: Quote) -> VenueOrder:
+        return self._tables.told(self._fill(order, quote))
+
+    def _fill(self, order: OrderRow, quote: Quote) -> OrderRow:
+        """Execute an order at the market, a reduce-only one for no more than the position holds."""
+        quantity = order.quantity
+        if order.reduce_only:
+            held, _ = self._tables.position(order.account, order.symbol)
+            quantity = min(quantity, _reducible(held, order.side))
+        return self._execute(order, quote, quantity)
+
+    def _execute(
+        self, order: OrderRow, quote: Quote, quantity: Decimal, *, price: Decimal | None = None, cause: str = "order"
+    ) -> OrderRow:
+        """Book one execution: trade, position, order. What could not be executed has expired."""
+        price = _market_price(quote, order.side) if price is None else price
+        if quantity:
+            held, entry_price = self._tables.position(order.account, order.symbol)
+            delta = quantity if order.side is OrderSide.BUY else -quantity
+            self._tables.save_position(order.account, order.symbol, *moved(held, entry_price, delta, price))
+            trade = Trade(
+                trade_id="",
+                client_order_id=order.client_order_id,
+                symbol=order.symbol,
+                side=order.side,
+                quantity=quantity,
+                price=price,
+                fee=price * quantity * self.settings.taker_fee_percent / HUNDRED,
+                at=quote.at,
+                cause=cause,
+            )
+            self._tables.add_trade(order.id, order.account, trade)
+        state = OrderState.FILLED if quantity == order.quantity else OrderState.EXPIRED
+        return self._tables.change_order(order.id, state, quantity, quote.at)
+
+    def _read_order(self, account: str, symbol: str, order: OrderRow | None) -> OrderRead:
+        held, _ = self._tables.position(account, symbol)
+        told = None if order is None else self._tables.told(order)
+        return OrderRead(order=told, venue_quantity=held, at=self._event_time(symbol))
+
+    def _quote(self, symbol: str) -> Quote | None:
+        row = self._tables.market(symbol)
+        return row.quote if row else None
+
+    def _event_time(self, symbol: str) -> Micros:
+        quote = self._quote(symbol)
+        return quote.at if quote else 0
+
+    def _require_quote(self, symbol: str) -> Quote:
+        quote = self._quote(symbol)
+        if quote is None:
+            raise VenueUnavailable("no_price", f"{symbol} has no price yet")
+        return quote
+
+
+def moved(held: Decimal, entry_price: Decimal, delta: Decimal, price: Decimal) -> tuple[Decimal, Decimal]:
+    """A position (signed size, average entry price) after a trade: adding averages, reducing keeps, crossing begins."""
+    after = held + delta
+    if not after:
+        return ZERO, ZERO
+    if held * delta > 0:
+        return after, (held * entry_price + delta * price) / after
+    return after, entry_price if held * after > 0 else price
+
+
+def _market_price(quote: Quote, side: OrderSide) -> Decimal:
+    price = quote.ask if side is OrderSide.BUY else quote.bid
+    if price is None:
+        raise VenueUnavailable("no_price", "there is nothing to trade with")
+    return price
+
+
+def _reducible(held: Decimal, side: OrderSide) -> Decimal:
+    """How much of a position an order of this side can take away."""
+    return max(ZERO, held if side is OrderSide.SELL else -held)
+
+
+def _is_through(side: OrderSide, trigger: Decimal, source: Source, quote: Quote) -> bool:
+    price = quote.last if source is Source.LAST else quote.mark
+    if price is None:
+        return False
+    return price <= trigger if side is OrderSide.SELL else price >= trigger
+
+
+def _triggered(order: OrderRow, quote: Quote) -> bool:
+    if order.trigger_price is None or order.trigger_source is None:
+        return False
+    return _is_through(order.side, order.trigger_price, order.trigger_source, quote)
+
+
+def _check_quantity(request: OrderRequest, instrument: Instrument, price: Decimal) -> None:
+    quantity = request.quantity
+    if quantity <= 0 or quantity < instrument.minimum_quantity:
+        least = instrument.minimum_quantity
+        raise OrderRejected("below_minimum", f"{quantity} is below the minimum quantity {least}")
+    if quantity % instrument.quantity_step:
+        raise OrderRejected("quantity_step", f"{quantity} is not a multiple of {instrument.quantity_step}")
+    # A position must always be closable in full, however far its price has fallen: venues spare reduce-only orders.
+    if not request.reduce_only and quantity * price < instrument.minimum_notional:
+        least = instrument.minimum_notional
+        raise OrderRejected("below_minimum", f"{quantity} at {price} is below the minimum notional {least}")
+
+
+def _check_expiry(request: OrderRequest | CancelRequest, now: Micros) -> None:
+    if now > request.signed_at + int(request.expires_after_seconds * _MICROS_PER_SECOND):
+        raise OrderRejected("expired", "the request arrived after its expiry")
+    if request.signed_at - now > _FUTURE_SECONDS * _MICROS_PER_SECOND:
+        raise OrderRejected("expired", "the request was signed in the future: compare the clocks")

@@ -190,6 +190,14 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What the venue says is taken in: the position may act again. `quote` holds the present prices, where known."""
+
+    at: Micros
+    quote: Quote | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderWithheld:
     """A submission whose intent was no longer wanted in the acknowledged state: it was never sent."""
 
@@ -259,6 +267,7 @@ Event = (
     | OrphanSeen
     | FundingPaid
     | Recovered
+    | Reconciled
     | OrderWithheld
     | CloseManually
     | AmendPlan

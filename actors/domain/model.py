@@ -380,7 +380,9 @@ class Position(Record):
     closed_at: Micros | None = None
     close_reason: str = ""
 
+    # Not saved: what this life of the position knows besides.
     latest: Quote | None = field(default=None, metadata={"saved": False}, compare=False)
+    reconciling: bool = field(default=False, metadata={"saved": False}, compare=False)
 
     @property
     def exit_side(self) -> OrderSide:

@@ -1,0 +1,269 @@
+"""Which orders a position needs next, derived from its state after every event.
+
+One exit order in flight, save for a full close; a protective stop that is created and verified before the old one goes;
+the end once nothing remains and every order is read back terminal.
+"""
+
+from actors.domain.booking import settle_dust
+from actors.domain.exits import MICROS_PER_SECOND, away_from_market, floor_to_step, within_bound
+from actors.domain.model import (
+    HUNDRED,
+    ZERO,
+    Intent,
+    IntentStatus,
+    Micros,
+    OrderKind,
+    Phase,
+    Position,
+    Reason,
+    Source,
+)
+from actors.domain.step import Step
+
+KEPT_RESIDENTS = 4
+ENTRY_RESEND_SECONDS = 60
+RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
+
+
+def work(step: Step, at: Micros) -> None:
+    """Bring the orders in line with the state. Does nothing while the position is not reconciled."""
+    position = step.position
+    if position.phase in (Phase.CLOSED, Phase.QUARANTINED) or position.reconciling:
+        return
+    _work_entry(step, at)
+    if step.position.closing_reason is not None:
+        _work_full_close(step, at)
+    else:
+        _work_partials(step, at)
+    if not _any_live(step, exits_only=True):
+        settle_dust(step, at)
+    if step.position.remaining > 0 and step.position.closing_reason is None:
+        _work_resident(step, at)
+    _work_end(step, at)
+    _set_phase(step)
+
+
+def retry_after(intent: Intent, at: Micros) -> Micros:
+    """When an order that was refused may be tried again."""
+    seconds = RETRY_SECONDS[min(intent.attempts, len(RETRY_SECONDS) - 1)]
+    return at + seconds * MICROS_PER_SECOND
+
+
+def _any_live(step: Step, *, exits_only: bool) -> bool:
+    return any(
+        intent.live and not (exits_only and (intent.resident or intent.leg == "entry"))
+        for intent in step.position.intents
+    )
+
+
+def _work_entry(step: Step, at: Micros) -> None:
+    """An entry that is proven not executed goes out again, unless too much time has passed for a market order."""
+    for intent in step.position.intents:
+        if intent.leg == "entry" and intent.status is IntentStatus.PLANNED:
+            if step.position.closing_reason or at - intent.decided_at > ENTRY_RESEND_SECONDS * MICROS_PER_SECOND:
+                step.change_intent(intent.client_order_id, status=IntentStatus.REFUSED)
+                step.note("order.refused", at, leg="entry", why="not executed in time, and not sent again")
+            elif intent.retry_at is None or intent.retry_at <= at:
+                step.submit(intent, at)
+
+
+def _work_full_close(step: Step, at: Micros) -> None:
+    """Ask for the tracked remainder, an unknown partial included. It may leave before it is durable."""
+    position = step.position
+    if position.remaining <= 0:
+        return
+    closes = [intent for intent in position.intents if intent.full]
+    if any(intent.live for intent in closes):
+        return
+    triggered = [intent for intent in position.intents if intent.resident and intent.live and intent.filled > 0]
+    if triggered:
+        return
+    if position.excess > 0 and not _residents_gone(step):
+        return
+    owed = next((intent for intent in closes if intent.status is IntentStatus.PLANNED), None)
+    if owed is not None:
+        if owed.retry_at is not None and owed.retry_at > at:
+            return
+        owed = step.change_intent(owed.client_order_id, quantity=position.remaining)
+        step.submit(owed, at, urgent=True)
+        return
+    generation = 1 + max((intent.generation for intent in closes if intent.leg == position.closing_leg), default=-1)
+    reason = position.closing_reason or Reason.MANUAL
+    intent = step.plan_order(
+        at, position.closing_leg, reason, position.remaining, generation=generation, full=True
+    )
+    step.submit(intent, at, urgent=True)
+
+
+def _residents_gone(step: Step) -> bool:
+    """While the venue holds more than we track, two of our orders could close too much: the resident stop goes first."""
+    live = [intent for intent in step.position.intents if intent.resident and intent.live]
+    for intent in live:
+        if not intent.cancel_requested:
+            step.cancel(intent)
+    return not live
+
+
+def _work_partials(step: Step, at: Micros) -> None:
+    """Send the oldest owed partial, if no other exit order is in flight and its price is still within its bound."""
+    if _any_live(step, exits_only=True) or step.position.remaining <= 0:
+        return
+    for intent in step.position.intents:
+        if intent.status is not IntentStatus.PLANNED or not intent.reduce_only or intent.resident or intent.full:
+            continue
+        if intent.retry_at is not None and intent.retry_at > at:
+            continue
+        if not _in_bound(step.position, intent):
+            continue
+        quantity = min(intent.quantity, step.position.remaining)
+        if quantity != intent.quantity:
+            intent = step.change_intent(intent.client_order_id, quantity=quantity)  # noqa: PLW2901
+        step.submit(intent, at)
+        return
+
+
+def _in_bound(position: Position, intent: Intent) -> bool:
+    if intent.level is None:
+        return True
+    price = position.latest.price(position.plan.targets_source, position.side) if position.latest else None
+    return price is not None and within_bound(position, intent.level, price)
+
+
+# -- the resident stop -------------------------------------------------------------------------------------------------
+
+
+def trigger_source(position: Position) -> Source:
+    """The venue's nearest source to the plan's own: the same where it has it, else the last price."""
+    wanted = position.plan.stop_source
+    offered = position.terms.stop_triggers
+    if wanted in offered:
+        return wanted
+    return Source.LAST if Source.LAST in offered else offered[0]
+
+
+def _work_resident(step: Step, at: Micros) -> None:
+    """Create, verify, cancel: there is never a moment without a stop where the venue allows two."""
+    position = step.position
+    if position.stop_price is None:
+        return
+    level = away_from_market(position.side, position.stop_price, position.instrument.tick_size)
+    quantity = floor_to_step(position.remaining, position.instrument.quantity_step)
+    residents = [intent for intent in position.intents if intent.resident and not intent.status.terminal]
+    active = [intent for intent in residents if not intent.cancel_requested]
+    if any(intent.status is not IntentStatus.RESTING for intent in active):
+        return
+    newest = active[-1] if active else None
+    for old in active[:-1]:
+        step.cancel(old)
+    if newest is not None and not _move_due(position, newest, level, at, resized=newest.quantity != quantity):
+        return
+    if position.excess > 0 and residents:
+        if newest is not None:
+            step.cancel(newest)
+        return
+    if newest is None and not _retry_due(position, at):
+        return
+    _create_resident(step, at)
+
+
+def _create_resident(step: Step, at: Micros) -> None:
+    position = step.position
+    if position.stop_price is None:
+        return
+    number = position.next_resident
+    intent = step.plan_order(
+        at,
+        f"resident-{number}",
+        position.stop_reason,
+        floor_to_step(position.remaining, position.instrument.quantity_step),
+        kind=OrderKind.STOP_MARKET,
+        trigger_price=away_from_market(position.side, position.stop_price, position.instrument.tick_size),
+        trigger_source=trigger_source(position),
+    )
+    step.change(next_resident=number + 1, resident_moved_at=at)
+    step.submit(intent, at)
+    _forget_old_residents(step)
+
+
+def _forget_old_residents(step: Step) -> None:
+    """A trail makes many; those that are read back terminal say nothing any more, and the numbers go on."""
+    done = [intent for intent in step.position.intents if intent.resident and intent.status.terminal]
+    gone = {intent.client_order_id for intent in done[:-KEPT_RESIDENTS]}
+    if gone:
+        kept = tuple(intent for intent in step.position.intents if intent.client_order_id not in gone)
+        step.change(intents=kept)
+
+
+def _move_due(position: Position, newest: Intent, level: object, at: Micros, *, resized: bool) -> bool:
+    """Whether the resting stop must be replaced now: at once when resized or moved by a rule, a trail only now and then."""
+    if resized:
+        return True
+    old = newest.trigger_price
+    if old == level or old is None or position.stop_price is None:
+        return False
+    trailing = Reason.TRAILING_STOP
+    if position.stop_reason is not trailing or newest.reason is not trailing:
+        return True
+    waited = at - (position.resident_moved_at or 0)
+    if waited < position.terms.resident_interval_seconds * MICROS_PER_SECOND:
+        return False
+    moved = position.side.sign * (position.stop_price - old)
+    return moved >= old * position.terms.resident_step_percent / HUNDRED
+
+
+def _retry_due(position: Position, at: Micros) -> bool:
+    """After a refusal the next attempt waits its turn."""
+    refused = [intent for intent in position.intents if intent.resident and intent.status is IntentStatus.REFUSED]
+    return not refused or refused[-1].retry_at is None or refused[-1].retry_at <= at
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def _work_end(step: Step, at: Micros) -> None:
+    """Once nothing remains: cancel what rests, and end when every order is read back terminal."""
+    position = step.position
+    entry = next((intent for intent in position.intents if intent.leg == "entry"), None)
+    if position.remaining > 0 or (entry is not None and not entry.status.terminal):
+        return
+    for intent in position.intents:
+        if intent.resident and intent.live and not intent.cancel_requested:
+            step.cancel(intent)
+        elif intent.status is IntentStatus.PLANNED:
+            step.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)
+    if _any_live(step, exits_only=False):
+        return
+    exits = [fill for fill in position.fills if fill.leg != "entry"]
+    if position.quantity == 0:
+        reason = "entry_refused"
+    elif position.closing_reason is not None:
+        reason = position.closing_reason.value
+    else:
+        reason = exits[-1].reason.value if exits else Reason.EXTERNAL.value
+    closed_at = exits[-1].at if exits else at
+    step.change(phase=Phase.CLOSED, closed_at=closed_at, close_reason=reason, observed=None)
+    position = step.position
+    step.note(
+        "position.closed",
+        closed_at,
+        reason=reason,
+        realized_pnl=position.realized_pnl,
+        fees=position.fees,
+        funding=position.funding,
+        dust=position.dust,
+    )
+
+
+def _set_phase(step: Step) -> None:
+    position = step.position
+    if position.phase is Phase.CLOSED or not position.entry_complete:
+        return
+    if position.closing_reason is not None or position.remaining <= ZERO:
+        phase = Phase.CLOSING
+    else:
+        planned = {target.number: target for target in position.plan.targets}
+        closing = [target for target in position.targets if target.number in planned and planned[target.number].close > 0]
+        some_hit = any(target.hit for target in position.targets)
+        phase = Phase.RUNNER if some_hit and all(target.hit for target in closing) else Phase.OPEN
+    if phase is not position.phase:
+        step.change(phase=phase)

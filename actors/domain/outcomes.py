@@ -1,0 +1,148 @@
+"""What becomes of orders that did not simply fill: refused, unknown, absent, withheld; and of every order after a restart."""
+
+from dataclasses import replace
+
+from actors.domain.events import (
+    OrderAbsent,
+    OrderRefused,
+    OrderUnknown,
+    OrderWithheld,
+    OrphanSeen,
+    Reconciled,
+    Recovered,
+)
+from actors.domain.model import IntentStatus, Micros, OrderKind, Position
+from actors.domain.orders import retry_after
+from actors.domain.prices import watching
+from actors.domain.step import Step
+
+
+def on_refused(step: Step, event: OrderRefused) -> None:
+    """Proven not executed, and the venue said why. Exits stay owed; an entry ends the position."""
+    intent = step.intent(event.client_order_id)
+    if intent is None or intent.status.terminal:
+        return
+    at = event.at
+    step.note("order.refused", at, alert=True, leg=intent.leg, code=event.code, why=event.message)
+    order_id = intent.client_order_id
+    if intent.leg == "entry":
+        step.change_intent(order_id, status=IntentStatus.REFUSED)
+    elif intent.resident:
+        _refuse_resident(step, event, at)
+    elif event.code == "duplicate_id":
+        # An open order already has this id: it is ours, from before; the truth about it is asked for.
+        step.change_intent(order_id, status=IntentStatus.UNKNOWN)
+        step.look_up(intent)
+    else:
+        step.change_intent(
+            order_id,
+            status=IntentStatus.PLANNED,
+            attempts=intent.attempts + 1,
+            retry_at=retry_after(intent, at),
+        )
+        if event.code == "reduce_only":
+            step.observe("a reduction was refused as reduce-only")
+
+
+def _refuse_resident(step: Step, event: OrderRefused, at: Micros) -> None:
+    intent = step.intent(event.client_order_id)
+    if intent is None:
+        return
+    if event.code == "duplicate_id":
+        step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
+        step.look_up(intent)
+        return
+    refused = [other for other in step.position.intents if other.resident and other.status is IntentStatus.REFUSED]
+    attempts = refused[-1].attempts + 1 if refused else 1
+    step.change_intent(
+        intent.client_order_id,
+        status=IntentStatus.REFUSED,
+        attempts=attempts,
+        retry_at=retry_after(replace(intent, attempts=attempts - 1), at),
+    )
+    step.note("position.unprotected", at, alert=True, why=event.message, code=event.code)
+    if event.code == "would_trigger" and watching(step.position):
+        # The venue sees the price beyond our stop already: close now at market, never stay naked.
+        step.begin_full_close("stop", intent.reason)
+
+
+def on_unknown(step: Step, event: OrderUnknown) -> None:
+    """It may have been executed; until that is known nothing is concluded."""
+    intent = step.intent(event.client_order_id)
+    if intent is None or intent.status.terminal or intent.status is IntentStatus.UNKNOWN:
+        return
+    step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
+    step.note("order.unknown", event.at, leg=intent.leg, client_order_id=intent.client_order_id)
+
+
+def on_absent(step: Step, event: OrderAbsent) -> None:
+    """Proven not executed: what is still wanted goes out again with the same id, a resident stop under its next number."""
+    intent = step.intent(event.client_order_id)
+    if intent is None or intent.status.terminal:
+        return
+    step.note("order.resolved", event.at, leg=intent.leg, state="absent", client_order_id=intent.client_order_id)
+    withdrawn = intent.resident or (step.position.closing_reason is not None and not intent.full)
+    if intent.leg == "entry":
+        withdrawn = step.position.closing_reason is not None
+    status = IntentStatus.WITHDRAWN if withdrawn else IntentStatus.PLANNED
+    if intent.filled > 0:
+        # Something of it is booked, so it is not absent: a lagging read. Ask again.
+        step.look_up(intent, proof=True)
+        return
+    step.change_intent(intent.client_order_id, status=status, retry_at=None)
+
+
+def on_withheld(step: Step, event: OrderWithheld) -> None:
+    """A submission that never left, because the acknowledged state no longer wanted it."""
+    intent = step.intent(event.client_order_id)
+    if intent is not None and intent.status is IntentStatus.SENT and intent.filled == 0:
+        step.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)
+
+
+def on_recovered(step: Step, event: Recovered) -> None:
+    """After a restart every intent without a terminal outcome is looked up: durable means possibly sent."""
+    step.change(terms=event.terms, instrument=event.instrument, reconciling=True)
+    for intent in step.position.intents:
+        if intent.status.terminal:
+            continue
+        if intent.status is IntentStatus.PLANNED:
+            step.look_up(intent)
+        else:
+            step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
+            step.look_up(intent, proof=True)
+
+
+def on_reconciled(step: Step, event: Reconciled) -> None:
+    """The venue's word is taken in; the rules go on from here."""
+    step.change(reconciling=False)
+    if event.quote is not None:
+        step.change(latest=event.quote)
+
+
+def on_orphan(step: Step, event: OrphanSeen) -> None:
+    """An order of ours that this state does not know (an emergency stop): it joins as a resident, and is replaced."""
+    position = step.position
+    if step.intent(event.client_order_id) is not None:
+        return
+    number = position.next_resident
+    intent = step.plan_order(
+        event.at,
+        f"resident-{number}",
+        position.stop_reason,
+        event.quantity,
+        kind=event.kind if event.kind is OrderKind.STOP_MARKET else OrderKind.MARKET,
+        side=position.exit_side,
+        trigger_price=event.trigger_price,
+    )
+    step.change(next_resident=number + 1)
+    step.change_intent(intent.client_order_id, client_order_id=event.client_order_id, status=IntentStatus.RESTING)
+    step.note("position.orphan_order", event.at, client_order_id=event.client_order_id, leg=intent.leg)
+
+
+def wanted(acknowledged: Position, order_id: str) -> bool:
+    """Whether this acknowledged state still wants an order to be sent: a partial is not wanted once all is to close."""
+    for intent in acknowledged.intents:
+        if intent.client_order_id == order_id:
+            superseded = acknowledged.closing_reason is not None and not intent.full
+            return not intent.status.terminal and not intent.cancel_requested and not superseded
+    return False

@@ -1,0 +1,274 @@
+"""What one price does: extremes, trail, stop, targets, time limit, in this order.
+
+The stop's source drives 1 to 3 and 5, the targets' source drives 4; where both are one, all.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from actors.domain.events import ExtremesBackfilled, PriceMoved, TimePassed
+from actors.domain.exits import (
+    MICROS_PER_SECOND,
+    better,
+    crossed,
+    elapsed_seconds,
+    fee_percent_of,
+    level_price,
+    reached,
+    risk_of,
+    stop_reason_of,
+    target_prices,
+    trailing_stop,
+)
+from actors.domain.model import (
+    HUNDRED,
+    ZERO,
+    Excursion,
+    IntentStatus,
+    Micros,
+    Phase,
+    PlannedTarget,
+    Position,
+    Quote,
+    Reason,
+)
+from actors.domain.step import Step
+
+
+def on_price(step: Step, event: PriceMoved) -> None:
+    """Apply one quote."""
+    quote = event.quote
+    step.change(latest=_merged(step.position.latest, quote))
+    if not watching(step.position):
+        return
+    position = step.position
+    price = quote.price(position.plan.stop_source, position.side)
+    if price is not None:
+        take_extremes(step, price, event.at)
+        follow_peak(step, price, event.at)
+        stop = step.position.stop_price
+        if stop is not None and crossed(position.side, price, stop):
+            fire_stop(step, event.at, price)
+            return
+    price = quote.price(position.plan.targets_source, position.side)
+    if price is not None and position.entry_complete and not position.targets_disabled:
+        pass_targets(step, price, event.at)
+    limit_time(step, event.at)
+
+
+def on_time(step: Step, event: TimePassed) -> None:
+    """Time alone closes by the time limit."""
+    if watching(step.position):
+        limit_time(step, event.at)
+
+
+def watching(position: Position) -> bool:
+    """Prices decide something: something is held and no full close is decided."""
+    return (
+        position.remaining > 0
+        and position.closing_reason is None
+        and position.phase not in (Phase.CLOSED, Phase.QUARANTINED)
+    )
+
+
+def _merged(old: Quote | None, new: Quote) -> Quote:
+    """The latest known price of each source: one that is missing now keeps its former value for arming and bounds."""
+    if old is None or None not in (new.mark, new.last, new.bid, new.ask):
+        return new
+    return replace(
+        new,
+        mark=old.mark if new.mark is None else new.mark,
+        last=old.last if new.last is None else new.last,
+        bid=old.bid if new.bid is None else new.bid,
+        ask=old.ask if new.ask is None else new.ask,
+    )
+
+
+def take_extremes(step: Step, price: Decimal, at: Micros) -> None:
+    """Rule 1: MAE and MFE."""
+    position = step.position
+    entry, mae, mfe = position.entry_price, position.mae, position.mfe
+    if entry is None or mae is None or mfe is None:
+        return
+    if better(position.side, mae.price, price):
+        step.change(mae=_excursion(entry, price, at))
+    elif better(position.side, price, mfe.price):
+        step.change(mfe=_excursion(entry, price, at))
+
+
+def _excursion(entry: Decimal, price: Decimal, at: Micros) -> Excursion:
+    return Excursion(price=price, percent=abs(price - entry) / entry * HUNDRED, at=at)
+
+
+def follow_peak(step: Step, price: Decimal, at: Micros) -> None:
+    """Rules 1 and 2: when armed, the peak follows the price and the stop follows the peak."""
+    position = step.position
+    peak = position.peak_price
+    if not position.trailing_stop_active or position.trail is None or peak is None:
+        return
+    if better(position.side, price, peak):
+        step.change(peak_price=price, peak_at=at)
+        peak = price
+        step.tighten_stop(
+            trailing_stop(position.side, position.trail, peak, position.plan.atr), Reason.TRAILING_STOP
+        )
+
+
+def fire_stop(step: Step, at: Micros, price: Decimal) -> None:
+    """Rule 3: the stop closes all that remains, under the name of what set it where it is."""
+    position = step.position
+    step.note("position.stop_hit", at, stop_price=position.stop_price, price=price, reason=position.stop_reason.value)
+    step.begin_full_close("stop", position.stop_reason)
+
+
+def pass_targets(step: Step, price: Decimal, at: Micros) -> None:
+    """Rule 4: targets in order; one price may pass several."""
+    _refresh_target_prices(step, at)
+    for planned in step.position.plan.targets:
+        target = step.target(planned.number)
+        if target.hit or target.price is None:
+            continue
+        if reached(step.position.side, price, target.price):
+            hit_target(step, planned, price, at)
+
+
+def _refresh_target_prices(step: Step, at: Micros) -> None:
+    """A target that comes closer with time has the price of its present step."""
+    position = step.position
+    if position.entry_price is None or all(len(planned.at) == 1 for planned in position.plan.targets):
+        return
+    prices = target_prices(
+        position.plan,
+        side=position.side,
+        entry=position.entry_price,
+        risk=risk_of(position),
+        fee_percent=fee_percent_of(position),
+        elapsed=elapsed_seconds(position.entered_at, at),
+    )
+    for target in position.targets:
+        if not target.hit and target.number in prices and target.price != prices[target.number]:
+            step.change_target(target.number, price=prices[target.number])
+
+
+def hit_target(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -> None:
+    """A target's price is passed: its leg is decided, and its actions take effect at once."""
+    target = step.target(planned.number)
+    step.change_target(planned.number, hit=True, hit_at=at)
+    step.note("position.target_hit", at, target=planned.number, target_price=target.price, price=price)
+    free = step.position.remaining - committed(step.position)
+    closing = [other.number for other in step.position.plan.targets if other.close > 0]
+    takes_all = bool(closing) and planned.number == closing[-1] and _fractions(step.position) == 1
+    quantity = free if takes_all else min(target.quantity, free)
+    if planned.close > 0 and quantity > 0:
+        step.plan_order(at, f"target-{planned.number}", Reason.TAKE_PROFIT, quantity, level=target.price)
+    if planned.then_stop is not None:
+        _move_stop(step, planned, at)
+    if planned.then_trail is not None:
+        _arm_trail(step, planned, price, at)
+
+
+def _fractions(position: Position) -> Decimal:
+    return sum((target.close for target in position.plan.targets), ZERO)
+
+
+def committed(position: Position) -> Decimal:
+    """What decided reductions have not filled yet: it is spoken for."""
+    return sum(
+        (
+            intent.quantity - intent.filled
+            for intent in position.intents
+            if not intent.status.terminal and intent.reduce_only and not intent.resident
+        ),
+        ZERO,
+    )
+
+
+def _move_stop(step: Step, planned: PlannedTarget, at: Micros) -> None:
+    position = step.position
+    level = planned.then_stop
+    if level is None or position.entry_price is None:
+        return
+    prices = {target.number: target.price for target in position.targets if target.price is not None}
+    stop = level_price(
+        level,
+        side=position.side,
+        entry=position.entry_price,
+        plan=position.plan,
+        as_stop=True,
+        risk=risk_of(position),
+        fee_percent=fee_percent_of(position),
+        targets=prices,
+    )
+    if step.tighten_stop(stop, stop_reason_of(level, of_target=True)):
+        step.note("position.stop_moved", at, stop_price=stop, reason=step.position.stop_reason.value)
+
+
+def _arm_trail(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -> None:
+    position = step.position
+    trail = planned.then_trail
+    if trail is None:
+        return
+    peak = position.peak_price
+    if not position.trailing_stop_active or peak is None:
+        latest = position.latest.price(position.plan.stop_source, position.side) if position.latest else None
+        peak = price if latest is None else latest
+        step.change(peak_price=peak, peak_at=at)
+    step.change(trail=trail, trailing_stop_active=True)
+    step.note("position.trail_armed", at, peak_price=peak, target=planned.number)
+    stop = trailing_stop(position.side, trail, peak, position.plan.atr)
+    if step.tighten_stop(stop, Reason.TRAILING_STOP):
+        step.note("position.stop_moved", at, stop_price=stop, reason=Reason.TRAILING_STOP.value)
+
+
+def limit_time(step: Step, at: Micros) -> None:
+    """Rule 5: the time limit closes all that remains, by event time."""
+    position = step.position
+    limit = position.plan.time_limit_seconds
+    if limit is None or position.entered_at is None or position.closing_reason is not None:
+        return
+    if at - position.entered_at >= limit * MICROS_PER_SECOND:
+        step.note("position.time_limit", at, seconds=limit)
+        step.begin_full_close("time_limit", Reason.TIME_LIMIT)
+
+
+def on_backfill(step: Step, event: ExtremesBackfilled) -> None:
+    """Extremes of a gap raise the peak and MAE/MFE; targets that only the gap passed are told, and act on nothing."""
+    position = step.position
+    if not watching(position):
+        return
+    if not event.exact:
+        step.change(extremes_approximate=True)
+    for price, at in ((event.low, event.low_at), (event.high, event.high_at)):
+        if price is not None:
+            take_extremes(step, price, at)
+            follow_peak(step, price, at)
+    best = event.targets_high if position.side.sign > 0 else event.targets_low
+    if best is None or not position.entry_complete:
+        return
+    for target in step.position.targets:
+        if not target.hit and not target.missed and target.price is not None:
+            if reached(position.side, best, target.price):
+                step.change_target(target.number, missed=True)
+                step.note(
+                    "position.target_missed",
+                    event.at,
+                    alert=True,
+                    target=target.number,
+                    target_price=target.price,
+                    best_price=best,
+                )
+
+
+def next_deadline(position: Position) -> Micros | None:
+    """When time alone will change something: the time limit, or an order that may be tried again."""
+    if position.phase in (Phase.CLOSED, Phase.QUARANTINED):
+        return None
+    moments = [
+        intent.retry_at
+        for intent in position.intents
+        if intent.retry_at is not None and intent.status in (IntentStatus.PLANNED, IntentStatus.REFUSED)
+    ]
+    limit = position.plan.time_limit_seconds
+    if limit is not None and position.entered_at is not None and watching(position):
+        moments.append(position.entered_at + int(limit * MICROS_PER_SECOND))
+    return min(moments, default=None)

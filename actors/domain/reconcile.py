@@ -1,0 +1,162 @@
+"""What the venue says against what we recorded.
+
+Same size: go on. Smaller, and our orders explain it: book it. Smaller, unexplained: believed on the second read. Gone:
+likewise. Larger: go on with the tracked size and alert. Flipped: stop managing. Nothing is ever dropped on one read.
+"""
+
+from decimal import Decimal
+
+from actors.domain.booking import book_external, book_trade
+from actors.domain.events import ForeignOrderSeen, FundingPaid, OrderReported, PositionObserved, Trade
+from actors.domain.model import ZERO, Intent, IntentStatus, Observation, Phase, Position, Reason
+from actors.domain.step import Step, client_order_id
+
+# An urgent full close may have left before its intent was durable; its ids are deterministic, so it is recognised.
+LOST_GENERATIONS = 8
+
+
+def on_observed(step: Step, event: PositionObserved) -> None:
+    """Take in one read of the venue's position in this slot."""
+    if step.position.phase in (Phase.CLOSED, Phase.QUARANTINED):
+        return
+    for trade in event.trades:
+        _book_own(step, trade)
+    position = step.position
+    if any(intent.live and not intent.resident for intent in position.intents):
+        # An order of ours is under way: any difference may be its doing. The verdict waits for its end.
+        step.change(observed=None)
+        return
+    held, tracked = event.quantity, position.remaining
+    if held == tracked or (held == tracked + position.dust and held >= 0):
+        step.change(observed=None, excess=ZERO)
+    elif held > tracked:
+        _take_excess(step, held - tracked, event)
+    elif position.observed is None or position.observed.quantity != held or position.observed.at >= event.at:
+        if position.observed is None or position.observed.quantity != held:
+            step.change(observed=Observation(quantity=held, at=event.at))
+        step.observe("a difference is believed on its second read")
+    elif held < 0:
+        step.change(phase=Phase.QUARANTINED, observed=None)
+        step.note("position.external_change", event.at, alert=True, kind="flipped", venue_quantity=held)
+    else:
+        _shrink(step, event)
+
+
+def _take_excess(step: Step, excess: Decimal, event: PositionObserved) -> None:
+    if step.position.excess != excess:
+        step.note(
+            "position.external_change",
+            event.at,
+            alert=True,
+            kind="larger",
+            venue_quantity=event.quantity,
+            tracked=step.position.remaining,
+        )
+    step.change(excess=excess, observed=None)
+
+
+def _book_own(step: Step, trade: Trade) -> None:
+    """Book a trade that one of our orders made, an urgent close that was sent and not yet recorded included."""
+    intent = step.intent(trade.client_order_id) or _lost_close(step, trade)
+    if intent is not None:
+        book_trade(step, intent, trade)
+
+
+def _lost_close(step: Step, trade: Trade) -> Intent | None:
+    position = step.position
+    if not trade.client_order_id.startswith(position.order_tag):
+        return None
+    legs = {
+        "stop": position.stop_reason,
+        "time_limit": Reason.TIME_LIMIT,
+        f"manual-{position.next_manual}": Reason.MANUAL,
+    }
+    for leg, reason in legs.items():
+        for generation in range(LOST_GENERATIONS):
+            if client_order_id(position.order_tag, position.id, leg, generation) == trade.client_order_id:
+                intent = step.plan_order(
+                    trade.at, leg, reason, position.remaining, generation=generation, full=True
+                )
+                step.begin_full_close(leg, reason)
+                step.note("order.resolved", trade.at, leg=leg, state="found", client_order_id=trade.client_order_id)
+                step.look_up(intent)
+                return step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
+    return None
+
+
+def recognise(position: Position, order_id: str) -> bool:
+    """Whether an order id could be this position's: known, or one of a full close that was not recorded in time."""
+    if any(intent.client_order_id == order_id for intent in position.intents):
+        return True
+    legs = ("stop", "time_limit", f"manual-{position.next_manual}")
+    return any(
+        client_order_id(position.order_tag, position.id, leg, generation) == order_id
+        for leg in legs
+        for generation in range(LOST_GENERATIONS)
+    )
+
+
+def _shrink(step: Step, event: PositionObserved) -> None:
+    """Two reads agree that less is there than we hold, and nothing of ours explains it."""
+    position = step.position
+    missing = position.remaining - event.quantity
+    leg = f"external-{position.next_external}"
+    step.change(next_external=position.next_external + 1, observed=None)
+    step.note(
+        "position.external_change",
+        event.at,
+        alert=True,
+        kind="gone" if event.quantity == 0 else "smaller",
+        venue_quantity=event.quantity,
+        tracked=position.remaining,
+        cause=event.cause.value,
+    )
+    booked = ZERO
+    for trade in event.trades:
+        if trade.side is position.exit_side and booked + trade.quantity <= missing:
+            if book_external(step, leg, event.cause, trade):
+                booked += trade.quantity
+    if booked < missing:
+        price = position.latest.price(position.plan.stop_source, position.side) if position.latest else None
+        guess = Trade(
+            trade_id=f"{position.id}:{leg}",
+            client_order_id="",
+            symbol=position.symbol,
+            side=position.exit_side,
+            quantity=missing - booked,
+            price=price if price is not None else (position.entry_price or ZERO),
+            fee=ZERO,
+            at=event.at,
+        )
+        book_external(step, leg, event.cause, guess)
+        step.change(extremes_approximate=True)
+    if step.position.remaining == 0 and step.position.closing_reason is None:
+        step.begin_full_close(leg, event.cause)
+
+
+def on_foreign(step: Step, event: ForeignOrderSeen) -> None:
+    """Somebody else's exit order in our slot: told once, left alone."""
+    if event.venue_order_id in step.position.kept_foreign_orders:
+        return
+    step.change(kept_foreign_orders=(*step.position.kept_foreign_orders, event.venue_order_id))
+    step.note(
+        "position.foreign_order", event.at, alert=True, venue_order_id=event.venue_order_id, order=event.description
+    )
+
+
+def on_funding(step: Step, event: FundingPaid) -> None:
+    """Funding goes to the ledger once, and nowhere else."""
+    if event.funding_id in step.position.funding_ids:
+        return
+    step.change(
+        funding=step.position.funding + event.amount,
+        funding_ids=(*step.position.funding_ids, event.funding_id)[-200:],
+    )
+
+
+def adopt_lost_report(step: Step, event: OrderReported) -> None:
+    """An order report for an id we can recognise and have no intent for: an urgent close from before a crash."""
+    if step.intent(event.client_order_id) is None and event.trades:
+        _lost_close(step, event.trades[0])
+
+

@@ -1,0 +1,167 @@
+"""One transition under way: the position as it becomes, and the effects so far.
+
+`advance` makes one, hands it through the rules, and takes the result out; nothing outlives the transition.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
+from actors.domain.model import Intent, IntentStatus, Micros, OrderKind, OrderSide, Position, Reason, Source, Target
+
+ORDER_TAG_DIGITS = 8
+ORDER_ID_DIGITS = 32
+
+
+def client_order_id(tag: str, position_id: str, leg: str, generation: int) -> str:
+    """The deterministic id of one order: 8 hex of the installation's tag + 24 of blake2b(position id, leg, generation)."""
+    digest = blake2b(f"{position_id}\0{leg}\0{generation}".encode(), digest_size=12)
+    return tag + digest.hexdigest()
+
+
+class Step:
+    """The working copy of one transition."""
+
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        self.effects: list[Effect] = []
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the position."""
+        self.position = replace(self.position, **fields)
+
+    def note(self, name: str, at: Micros, *, alert: bool = False, **fields: Any) -> None:
+        """Add a line to the audit trail."""
+        self.effects.append(Note(name=name, at=at, fields=fields, alert=alert))
+
+    # -- targets ---------------------------------------------------------------------------------------------------
+
+    def target(self, number: int) -> Target:
+        """A target's state. Raises KeyError when the position has none of this number."""
+        for target in self.position.targets:
+            if target.number == number:
+                return target
+        raise KeyError(number)
+
+    def change_target(self, number: int, **fields: Any) -> None:
+        """Set fields of one target."""
+        self.change(
+            targets=tuple(
+                replace(target, **fields) if target.number == number else target for target in self.position.targets
+            )
+        )
+
+    # -- intents ---------------------------------------------------------------------------------------------------
+
+    def intent(self, order_id: str) -> Intent | None:
+        """The intent with this client order id."""
+        for intent in self.position.intents:
+            if intent.client_order_id == order_id:
+                return intent
+        return None
+
+    def change_intent(self, order_id: str, **fields: Any) -> Intent:
+        """Set fields of one intent and return it as it is then."""
+        changed: Intent | None = None
+        intents: list[Intent] = []
+        for intent in self.position.intents:
+            if intent.client_order_id == order_id:
+                intent = changed = replace(intent, **fields)  # noqa: PLW2901
+            intents.append(intent)
+        if changed is None:
+            raise KeyError(order_id)
+        self.change(intents=tuple(intents))
+        return changed
+
+    def plan_order(
+        self,
+        at: Micros,
+        leg: str,
+        reason: Reason,
+        quantity: Decimal,
+        *,
+        kind: OrderKind = OrderKind.MARKET,
+        side: OrderSide | None = None,
+        generation: int = 0,
+        level: Decimal | None = None,
+        trigger_price: Decimal | None = None,
+        trigger_source: Source | None = None,
+        full: bool = False,
+    ) -> Intent:
+        """Decide one order: a new intent, not sent yet."""
+        position = self.position
+        intent = Intent(
+            leg=leg,
+            reason=reason,
+            kind=kind,
+            side=side or position.exit_side,
+            quantity=quantity,
+            client_order_id=client_order_id(position.order_tag, position.id, leg, generation),
+            decided_at=at,
+            generation=generation,
+            level=level,
+            trigger_price=trigger_price,
+            trigger_source=trigger_source,
+            full=full,
+        )
+        self.change(intents=(*position.intents, intent))
+        return intent
+
+    def submit(self, intent: Intent, at: Micros, *, urgent: bool = False) -> None:
+        """Let an intent go: from the next acknowledged state on it may have been sent."""
+        self.change_intent(intent.client_order_id, status=IntentStatus.SENT, retry_at=None, reads=0)
+        self.note(
+            "intent.saved",
+            at,
+            leg=intent.leg,
+            side=intent.side.value,
+            quantity=intent.quantity,
+            trigger_price=intent.trigger_price,
+            client_order_id=intent.client_order_id,
+        )
+        self.effects.append(
+            Submit(
+                client_order_id=intent.client_order_id,
+                leg=intent.leg,
+                kind=intent.kind,
+                side=intent.side,
+                quantity=intent.quantity,
+                reduce_only=intent.reduce_only,
+                trigger_price=intent.trigger_price,
+                trigger_source=intent.trigger_source,
+                urgent=urgent,
+            )
+        )
+
+    def cancel(self, intent: Intent) -> None:
+        """Ask for the end of one order at rest; it counts until that is confirmed."""
+        self.change_intent(intent.client_order_id, cancel_requested=True)
+        self.effects.append(Cancel(client_order_id=intent.client_order_id, kind=intent.kind))
+
+    def look_up(self, intent: Intent, *, proof: bool = False) -> None:
+        """Ask for the truth about one order."""
+        self.effects.append(LookUp(client_order_id=intent.client_order_id, kind=intent.kind, proof=proof))
+
+    def observe(self, reason: str) -> None:
+        """Ask for the venue's position in this slot."""
+        self.effects.append(Observe(reason=reason))
+
+    # -- the stop --------------------------------------------------------------------------------------------------
+
+    def tighten_stop(self, price: Decimal, reason: Reason) -> bool:
+        """Move the stop if that is in the position's favour, and say whether it moved."""
+        position = self.position
+        current = position.stop_price
+        if current is not None and position.side.sign * (price - current) <= 0:
+            return False
+        self.change(stop_price=price, stop_reason=reason)
+        return True
+
+    def begin_full_close(self, leg: str, reason: Reason) -> None:
+        """Decide to close all that remains; owed partials are withdrawn, the orders follow from the state."""
+        self.change(closing_reason=reason, closing_leg=leg)
+        for intent in self.position.intents:
+            if intent.status is IntentStatus.PLANNED and not intent.full:
+                self.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)

@@ -46,11 +46,11 @@ class Guard:
             await self._app(scope, receive, watched)
         except ApiError as error:
             await error_answer(error)(scope, receive, send)
-        except Exception:
+        except Exception:  # noqa: BLE001  Whatever was not foreseen must still be answered.
             # The caller is told nothing but that it is our fault; the log has the rest.
             _log.exception("http.failed", method=scope["method"], path=scope["path"])
             if started:
-                raise
+                return
             failed = ApiError(500, "internal", "the service failed to answer; its log has the reason")
             await error_answer(failed)(scope, receive, send)
 

@@ -66,10 +66,10 @@ def instrument(**changes: Any) -> Instrument:
     return Instrument(**{**usual, **changes})
 
 
-def quote(price: object = None, *, at: Micros = START, **prices: object) -> Quote:
+def quote(price: object = None, *, at: Any = START, **prices: Any) -> Quote:
     """One price for every source, or one for each that is named."""
     default = None if price is None else D(str(price))
-    given = {name: None if value is None else D(str(value)) for name, value in prices.items()}
+    given: dict[str, Any] = {name: None if value is None else D(str(value)) for name, value in prices.items()}
     return Quote(at=at, **{**dict.fromkeys(("mark", "last", "bid", "ask"), default), **given})
 
 
@@ -143,7 +143,7 @@ class Desk:
         self.answer(effects)
         return effects
 
-    def price(self, *prices: object, seconds: float = 1, **sources: object) -> tuple[Effect, ...]:
+    def price(self, *prices: object, seconds: Any = 1, **sources: Any) -> tuple[Effect, ...]:
         """New prices, one after the other, each `seconds` after the one before it."""
         effects: tuple[Effect, ...] = ()
         for value in prices or (None,):
@@ -228,6 +228,10 @@ class Desk:
     def notes(self, name: str = "") -> list[Note]:
         """Every line of the audit trail so far, of one name."""
         return [effect for effect in self.effects if isinstance(effect, Note) and name in (effect.name, "")]
+
+    def phase(self) -> str:
+        """The phase by its name; a type checker would otherwise hold a phase once read for unchangeable."""
+        return self.position.phase.value
 
     def exits(self) -> list[tuple[str, str, Decimal, Decimal]]:
         """The booked reductions: leg, reason, price, quantity."""

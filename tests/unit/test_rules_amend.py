@@ -44,7 +44,7 @@ def test_hit_targets_are_carried_over_with_hit_and_filled() -> None:
     hit = desk.target(1)
     desk.amend({"stop": {"percent": "5"}, "targets": [{"at": {"percent": "4"}, "close": "0.1"}]})
     assert desk.target(1) == hit
-    assert [target.number for target in desk.position.targets][0] == 1
+    assert [target.number for target in desk.position.targets] == [1, 3]
     desk.price("101")
     assert len(desk.exits()) == 1
 

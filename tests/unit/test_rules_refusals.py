@@ -6,7 +6,7 @@ import pytest
 
 from actors.domain.errors import PlanRefused
 from actors.domain.plans import RUNNER, parse_plan, plan_to_dict
-from tests.unit.driver import D, adopted, opened
+from tests.unit.driver import D, adopted, opened, quote
 
 STOP = {"percent": "2"}
 
@@ -175,18 +175,11 @@ def test_adoption_refuses_what_the_price_has_already_passed(prices: dict[str, st
     plan = {"stop": STOP, "targets": [target("1", "0.5")]}
     changes: dict[str, Any] = {"mark": "100", "last": "100", "bid": "100", "ask": "100", **prices}
     with pytest.raises(PlanRefused) as caught:
-        adopted(plan, quote=quote_of(changes))
+        adopted(plan, quote=quote(**changes))
     assert [(fault.code, fault.field) for fault in caught.value.faults] == [("already_crossed", field)]
-    desk = adopted(plan, quote=quote_of(changes), act_now=True)
+    desk = adopted(plan, quote=quote(**changes), act_now=True)
     desk.price(**changes)
     assert len(desk.exits()) == 1
-
-
-def quote_of(prices: dict[str, str]) -> Any:
-    """A quote of these prices."""
-    from tests.unit.driver import quote  # noqa: PLC0415 - keeps the name free for the tests' keyword.
-
-    return quote(**prices)
 
 
 def test_the_runner_is_built_in() -> None:

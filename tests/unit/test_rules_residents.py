@@ -1,4 +1,4 @@
-"""The protective stop at the venue: there from the first fill on, sized to what remains, never absent while it moves."""
+"""The protective stop at the venue: there from the first fill on, sized to what remains, never absent."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actors.domain.events import Cancel, Effect, LookUp, Submit
-from actors.domain.model import IntentStatus, OrderKind, Phase, Source, Terms
+from actors.domain.model import IntentStatus, OrderKind, Source, Terms
 from tests.unit.driver import D, Desk, instrument, opened
 
 PLAN: dict[str, Any] = {
@@ -53,12 +53,12 @@ def test_each_entry_fill_is_protected_at_once() -> None:
 def test_it_is_protected_only_after_the_stop_was_read_back() -> None:
     """An acknowledgement is not yet an order at rest."""
     desk = opened(PLAN, held=("resident-",))
-    assert not desk.position.protected
+    assert [desk.position.protected] == [False]
     effects = desk.report("resident-1")
     assert any(isinstance(effect, LookUp) for effect in effects)
-    assert not desk.position.protected
+    assert [desk.position.protected] == [False]
     desk.report("resident-1", read_back=True)
-    assert desk.position.protected
+    assert [desk.position.protected] == [True]
     assert desk.intent("resident-1").status is IntentStatus.RESTING
 
 
@@ -183,7 +183,7 @@ def test_its_fills_are_booked_as_the_stops() -> None:
     desk.fill(resident, price="99.9")
     assert desk.exits()[1:] == [("stop", "breakeven", D("99.9"), D(4))]
     assert desk.position.remaining == 0
-    assert desk.position.phase is Phase.CLOSED
+    assert desk.phase() == "closed"
 
 
 def test_a_fill_of_the_resident_stop_and_a_software_close_never_close_twice() -> None:
@@ -206,7 +206,7 @@ def test_all_stops_are_gone_before_the_slot_is_free() -> None:
     """A stop left at rest would eat the next position."""
     desk = opened(PLAN)
     desk.price("101", "100")
-    assert desk.position.phase is Phase.CLOSED
+    assert desk.phase() == "closed"
     assert desk.resting() == []
 
 

@@ -106,6 +106,7 @@ class _Audience:
     """What one account has been told. Prices wait in `queue` while one (`awaited`) has not settled."""
 
     door: Door
+    wants_prices: bool = False
     resumed: bool = False
     sequence: int = 0
     queue: deque[PricesUpdated] = field(default_factory=deque)
@@ -157,15 +158,9 @@ class PaperActor(pykka.ThreadingActor):
 
     def _resume(self, door: Door) -> None:
         audience = self._audiences.get(door.account)
-        if audience is None or audience.door is not door or audience.resumed:
-            return
-        audience.resumed = True
-        # The price at the cursor may never have arrived: it is told again, and is not matched again.
-        for quote, symbol in self._current_quotes():
-            audience.queue.append(PricesUpdated(symbol=symbol, quote=quote))
-        self._paced_from = None
-        self._tell_next(audience)
-        self._play_on()
+        if audience is not None and audience.door is door:
+            audience.wants_prices = True
+            self._play_on()
 
     def _detach(self, door: Door, last: bool) -> None:
         audience = self._audiences.get(door.account)
@@ -284,6 +279,9 @@ class PaperActor(pykka.ThreadingActor):
     def _play_what_is_due(self) -> None:
         if self._market is None:
             self._open_market()
+        for audience in self._audiences.values():
+            if audience.wants_prices and not audience.resumed:
+                self._tell_again(audience)
         market = self._market
         if market is None or not self._ready():
             return
@@ -300,6 +298,13 @@ class PaperActor(pykka.ThreadingActor):
             following = market.peek(self._clock.now())
             wait = _POLL_SECONDS if following is None else self._seconds_until(following, self._speed)
         self._play_after(max(0.0, wait))
+
+    def _tell_again(self, audience: _Audience) -> None:
+        """The price at the cursor may never have arrived: it is told again, and is not matched again."""
+        audience.queue.extend(PricesUpdated(symbol=symbol, quote=quote) for quote, symbol in self._current_quotes())
+        audience.resumed = True
+        self._paced_from = None
+        self._tell_next(audience)
 
     def _ready(self) -> bool:
         """Prices flow while every account is ready for them, and in lockstep has settled all it was told."""

@@ -20,7 +20,7 @@ def next_market(tables: PaperTables, symbol: str, before: MarketRow | None, curs
     price = quote.last or quote.mark
     assert price is not None  # noqa: S101 - a played quote always has a price; mypy cannot know.
     if before is None:
-        return MarketRow(cursor=cursor, quote=quote, open=price, high=price, low=price)
+        return MarketRow(cursor=cursor, quote=quote, open=price, high=price, low=price, first_at=quote.at)
     minute = before.quote.at - before.quote.at % MINUTE
     if quote.at < minute + MINUTE:
         return replace(before, cursor=cursor, quote=quote, high=max(before.high, price), low=min(before.low, price))
@@ -29,7 +29,7 @@ def next_market(tables: PaperTables, symbol: str, before: MarketRow | None, curs
         (symbol, minute, str(before.open), str(before.high), str(before.low), str(before.quote.last)),
     )
     tables.execute("DELETE FROM candles WHERE symbol = ? AND at <= ?", (symbol, minute - KEPT_MINUTES * MINUTE))
-    return MarketRow(cursor=cursor, quote=quote, open=price, high=price, low=price)
+    return replace(before, cursor=cursor, quote=quote, open=price, high=price, low=price)
 
 
 def read_candles(tables: PaperTables, symbol: str, since: Micros) -> tuple[tuple[Candle, ...], bool]:
@@ -45,4 +45,7 @@ def read_candles(tables: PaperTables, symbol: str, since: Micros) -> tuple[tuple
         for at, first, high, low, close in rows
     )
     (newest,) = tables.execute("SELECT max(at) FROM candles WHERE symbol = ?", (symbol,)).fetchone()
-    return candles, newest is None or since > newest - KEPT_MINUTES * MINUTE
+    market = tables.market(symbol)
+    if newest is None or market is None:
+        return candles, True
+    return candles, max(since, market.first_at) > newest - KEPT_MINUTES * MINUTE

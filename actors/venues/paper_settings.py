@@ -4,7 +4,7 @@ Starting margin is not modelled: every order finds enough of it, so `insufficien
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -59,13 +59,15 @@ class PaperSettings:
     """One paper exchange. `path` is its ledger, an SQLite file of its own (or `:memory:`).
 
     `speed` is "max" (lockstep: a price is followed by the next once it has settled) or how many seconds of event time
-    pass in a second of wall time. `instruments` replace the defaults of their symbols; the fee is always the taker fee
+    pass in a second of wall time. `instruments` replace the defaults of their symbols, `limits` single fields of them
+    (symbol -> `tick_size`, `quantity_step`, `minimum_quantity`, `minimum_notional`); the fee is always the taker fee
     given here, in percent of the notional. `maximum_stops` bounds the stops at rest for an account and symbol.
     """
 
     path: Path | str
     market: MarketSettings
     instruments: tuple[Instrument, ...] = ()
+    limits: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
     speed: Speed = 1.0
     taker_fee_percent: Decimal = Decimal("0.05")
     maximum_stops: int = 100
@@ -111,10 +113,16 @@ def default_instrument(symbol: str, price: Decimal) -> Instrument:
 def instruments_of(settings: PaperSettings, prices: Mapping[str, Decimal]) -> dict[str, Instrument]:
     """Every tradable symbol's instrument: exactly the symbols that have a market. `prices` choose the defaults."""
     given = {instrument.symbol: instrument for instrument in settings.instruments}
-    return {
-        symbol: replace(
-            given.get(symbol) or default_instrument(symbol, prices.get(symbol, Decimal(1))),
+    found: dict[str, Instrument] = {}
+    for symbol in settings.market.symbols:
+        usual = given.get(symbol) or default_instrument(symbol, prices.get(symbol, Decimal(1)))
+        limits = settings.limits.get(symbol, {})
+        found[symbol] = replace(
+            usual,
+            tick_size=limits.get("tick_size", usual.tick_size),
+            quantity_step=limits.get("quantity_step", usual.quantity_step),
+            minimum_quantity=limits.get("minimum_quantity", usual.minimum_quantity),
+            minimum_notional=limits.get("minimum_notional", usual.minimum_notional),
             taker_fee_percent=settings.taker_fee_percent,
         )
-        for symbol in settings.market.symbols
-    }
+    return found

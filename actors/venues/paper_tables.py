@@ -35,7 +35,8 @@ CREATE INDEX IF NOT EXISTS trades_by_time ON trades(account, symbol, at);
 CREATE INDEX IF NOT EXISTS trades_by_order ON trades(order_id);
 CREATE TABLE IF NOT EXISTS market(
     symbol TEXT PRIMARY KEY, cursor TEXT NOT NULL, at INTEGER NOT NULL, mark TEXT NOT NULL, last TEXT NOT NULL,
-    bid TEXT NOT NULL, ask TEXT NOT NULL, open TEXT NOT NULL, high TEXT NOT NULL, low TEXT NOT NULL) WITHOUT ROWID;
+    bid TEXT NOT NULL, ask TEXT NOT NULL, open TEXT NOT NULL, high TEXT NOT NULL, low TEXT NOT NULL,
+    first_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS candles(
     symbol TEXT NOT NULL, at INTEGER NOT NULL, open TEXT NOT NULL, high TEXT NOT NULL, low TEXT NOT NULL,
     close TEXT NOT NULL, PRIMARY KEY(symbol, at)) WITHOUT ROWID;
@@ -77,13 +78,14 @@ class OrderRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketRow:
-    """One symbol's cursor and latest quote, with the extremes of the minute it is in."""
+    """One symbol's cursor and latest quote, the extremes of the minute it is in, and the time of its first price."""
 
     cursor: str
     quote: Quote
     open: Decimal
     high: Decimal
     low: Decimal
+    first_at: Micros
 
 
 class PaperTables:
@@ -287,14 +289,14 @@ class PaperTables:
     def market(self, symbol: str) -> MarketRow | None:
         """A symbol's cursor and quote, or None before its first price."""
         row = self.execute(
-            "SELECT cursor, at, mark, last, bid, ask, open, high, low FROM market WHERE symbol = ?", (symbol,)
+            "SELECT cursor, first_at, at, mark, last, bid, ask, open, high, low FROM market WHERE symbol = ?", (symbol,)
         ).fetchone()
         if row is None:
             return None
-        cursor, at, *prices = row
+        cursor, first_at, at, *prices = row
         mark, last, bid, ask, first, high, low = map(Decimal, prices)
         quote = Quote(at=at, mark=mark, last=last, bid=bid, ask=ask)
-        return MarketRow(cursor=cursor, quote=quote, open=first, high=high, low=low)
+        return MarketRow(cursor=cursor, quote=quote, open=first, high=high, low=low, first_at=first_at)
 
     def cursors(self) -> dict[str, str]:
         """Every symbol's cursor, as far as it has one."""
@@ -305,8 +307,8 @@ class PaperTables:
         quote = row.quote
         prices = (quote.mark, quote.last, quote.bid, quote.ask, row.open, row.high, row.low)
         self.execute(
-            "INSERT OR REPLACE INTO market VALUES (?,?,?,?,?,?,?,?,?,?)",
-            (symbol, row.cursor, quote.at, *map(str, prices)),
+            "INSERT OR REPLACE INTO market VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (symbol, row.cursor, quote.at, *map(str, prices), row.first_at),
         )
 
 

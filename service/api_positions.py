@@ -174,7 +174,7 @@ def read_open(body: dict[str, Any], plans: Mapping[str, Plan]) -> dict[str, Any]
 
 def digest(values: Mapping[str, Any]) -> str:
     """What stands for a whole request, so that an identical repeat is recognised however it was written."""
-    canonical = orjson.dumps(values, default=lambda value: plain(value), option=orjson.OPT_SORT_KEYS)
+    canonical = orjson.dumps(values, default=plain, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
 

@@ -36,6 +36,7 @@ def reading_router(api: Api) -> APIRouter:
     @router.get("", summary="List", responses={200: {"model": models.PositionsAnswer}, **models.errors(422)})
     def list_positions(
         request: Request,
+        *,
         account: str | None = None,
         symbol: str | None = None,
         phase: str | None = None,

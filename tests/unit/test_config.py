@@ -198,8 +198,8 @@ def test_a_problem_never_repeats_a_secret(tmp_path: Path) -> None:
         tmp_path,
         "",
         EXITKEEPER_REDIS__URL="postgres://:hush@x/0",
-        EXITKEEPER_HTTP__TOKEN="{hush",
-        EXITKEEPER_X="hush",  # noqa: S106
+        EXITKEEPER_HTTP__TOKEN="{hush",  # noqa: S106
+        EXITKEEPER_X="hush",
     )
     assert "hush" not in text
 

@@ -13,7 +13,12 @@ Ref = pykka.ActorRef[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeShard:
-    """Take the shard's lease and load it; answered by ShardTaken or ShardRefused. Renewals then go on by themselves."""
+    """Take the shard's lease and load it; answered by ShardTaken or ShardRefused. Renewals then go on by themselves.
+
+    When our own lease ran out while the store was out of reach, `reply_to` is told ShardLost (not fenced), and
+    ShardTaken again once the shard was retaken under a higher epoch. What waited to be saved in between is then saved
+    under the new epoch, before it is loaded: if nobody else owned the shard, the stored versions still match.
+    """
 
     shard: str
     reply_to: Ref
@@ -21,12 +26,17 @@ class TakeShard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTaken:
-    """The shard is ours under `epoch`, and this is what is stored. `spills` are those that still apply, by id."""
+    """The shard is ours under `epoch`, and this is what is stored.
+
+    `spills` are the spilled states that still apply, by id, and `spill_schemas` the schemas they were written in. One
+    whose id is not among the loaded was a new position.
+    """
 
     shard: str
     epoch: int
     loaded: Loaded
     spills: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spill_schemas: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +75,14 @@ class Save:
     reply_to: Ref
     events: Sequence[Mapping[str, Any]] = ()
     closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveTapes:
+    """Save these tapes, by symbol, with the shard's next group commit. Not answered; a newer tape replaces an older."""
+
+    shard: str
+    tapes: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,406 @@
+"""The PersistenceActor: group commit, leases, and what to do while the store is out of reach.
+
+It alone uses the store, and may block on it. Saves that are in its mailbox travel in one transaction, newest state per
+position. An answer is given when it is certain: Saved, or SaveFailed with a definite error. Everything else is written
+to the local failure log, kept, and tried again with back-off; nothing is reported as failed because Redis is slow.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import pykka
+import structlog
+
+from persistence import lease as leases_module
+from persistence.failure_log import FailureRecord
+from persistence.lease import Lease, LeaseBoard
+from persistence.messages import (
+    Drain,
+    ReadEvents,
+    ReadSnapshot,
+    Ref,
+    Save,
+    Saved,
+    SaveFailed,
+    SaveTapes,
+    ShardLost,
+    ShardRefused,
+    ShardTaken,
+    SnapshotRead,
+    TakeShard,
+)
+from persistence.reports import Reports
+from persistence.shard_book import ShardBook
+from persistence.store import (
+    LeaseHeld,
+    Outcome,
+    SnapshotError,
+    StaleOwner,
+    Store,
+    StoreUnreachable,
+)
+from persistence.tenure import Tenure
+
+FIRST_RETRY_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 2.0
+
+_log = structlog.get_logger("persistence")
+
+
+class Clock(Protocol):
+    """The part of the runtime's clock that is needed here."""
+
+    def tell_after(self, delay_seconds: float, ref: Ref, message: object) -> object:
+        """Tell `message` to `ref` once, after the delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    """Save what waits: told once, when the first Save comes, so that those already in the mailbox join."""
+
+    shard: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Renew:
+    """Prolong this lease. One of an earlier epoch is out of date."""
+
+    shard: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """See whether the store is back."""
+
+
+class PersistenceActor(pykka.ThreadingActor):
+    """Owns the store. Every save, lease and read passes through this mailbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        failure_log: FailureRecord,
+        leases: LeaseBoard,
+        clock: Clock,
+        owner: str,
+        *,
+        dead_owner: Callable[[str], bool] | None = None,
+        lease_ttl_seconds: float = 10.0,
+        batch_limit: int = 500,
+        boottime: Callable[[], float] = leases_module.boottime,
+        on_reachable: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._failure_log = failure_log
+        self._clock = clock
+        self._lease_ttl_seconds = lease_ttl_seconds
+        self._batch_limit = batch_limit
+        self._reports = Reports(failure_log)
+        self._tenure = Tenure(
+            store, leases, owner, dead_owner=dead_owner, ttl_seconds=lease_ttl_seconds, boottime=boottime
+        )
+        self._on_reachable = on_reachable
+        self._books: dict[str, ShardBook] = {}
+        self._flushing: set[str] = set()
+        self._reachable = True
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._retry_pending = False
+
+    def on_receive(self, message: Any) -> None:
+        """Handle one message; see persistence.messages."""
+        match message:
+            case Save():
+                self._on_save(message)
+            case SaveTapes():
+                if message.shard in self._books:
+                    self._books[message.shard].tapes.update(message.tapes)
+            case _Flush():
+                self._on_flush(message)
+            case _Renew():
+                self._on_renew(message)
+            case _Retry():
+                self._on_retry()
+            case TakeShard():
+                self._on_take(message)
+            case ReadSnapshot():
+                self._on_read(message)
+            case ReadEvents():
+                self._on_read_events(message)
+            case Drain():
+                self._on_drain(message)
+            case _:
+                _log.warning("persistence.unexpected_message", kind=type(message).__name__)
+
+    def on_stop(self) -> None:
+        """Let go of the store's connections."""
+        self._store.close()
+
+    # --- saving ------------------------------------------------------------------------------------------------------
+
+    def _on_save(self, save: Save) -> None:
+        book = self._books.get(save.shard)
+        if book is None:
+            error = StaleOwner(f"shard {save.shard} is not held by this keeper", shard=save.shard, epoch=0)
+            _tell_failed(save, error)
+            return
+        book.add(save)
+        self._flush_soon(save.shard)
+
+    def _flush_soon(self, shard: str) -> None:
+        if shard not in self._flushing:
+            self._flushing.add(shard)
+            _tell(self.actor_ref, _Flush(shard))
+
+    def _on_flush(self, message: _Flush) -> None:
+        self._flushing.discard(message.shard)
+        book = self._books.get(message.shard)
+        if book is None or not book.unsaved:
+            return
+        if not self._reachable:
+            self._reports.spill(book, StoreUnreachable("the store is out of reach"))
+            return
+        # One batch a turn: reads, renewals and other shards get theirs in between.
+        if self._save_batch(book) and book.unsaved:
+            self._flush_soon(message.shard)
+
+    def _flush_all(self, book: ShardBook) -> bool:
+        """Save all that waits, now. False when it still waits, or the shard was lost over it."""
+        while book.unsaved:
+            if not self._save_batch(book):
+                return False
+        return book.shard in self._books
+
+    def _save_batch(self, book: ShardBook) -> bool:
+        """Save one batch. False when it could not be settled, or the shard was lost."""
+        changes = book.freeze(self._batch_limit)
+        try:
+            outcome = self._store.save(book.shard, book.epoch, changes, book.batch_tapes)
+        except StaleOwner as error:
+            self._stand_down(book, error)
+            return False
+        except StoreUnreachable as error:
+            # Definitely not saved, so newer states may take the place of these in the next attempt.
+            book.thaw()
+            self._trouble(error, book)
+            return False
+        # Whatever else went wrong, the batch may have been saved: it stays frozen and is given again as it is.
+        except Exception as error:  # noqa: BLE001
+            self._reports.unknown(book, error)
+            self._trouble(error, book)
+            return False
+        self._answer(book, outcome)
+        return True
+
+    def _answer(self, book: ShardBook, outcome: Outcome) -> None:
+        entries = book.finish(outcome.saved)
+        # What was spilled is taken back, and the trail written, before anybody hears of it and acts on it.
+        self._reports.record(list(book.settled_spills(outcome.saved)))
+        for name, conflict in outcome.conflicts.items():
+            self._reports.dropped(book, entries[name], conflict)
+        for name, entry in entries.items():
+            snapshot = outcome.saved.get(name)
+            if snapshot is None:
+                _tell_failed(entry.save, outcome.conflicts[name])
+                continue
+            save, version, epoch = entry.save, snapshot.version, snapshot.epoch
+            _tell(save.reply_to, Saved(position_id=name, change=save.change, version=version, epoch=epoch))
+        if outcome.saved:
+            _log.debug("snapshot.saved", shard=book.shard, positions=len(outcome.saved), epoch=book.epoch)
+
+    # --- the store out of reach --------------------------------------------------------------------------------------
+
+    def _trouble(self, error: Exception, book: ShardBook) -> None:
+        self._reports.spill(book, error)
+        if self._reachable:
+            self._reachable = False
+            self._retry_seconds = FIRST_RETRY_SECONDS
+            self._on_reachable(False)
+        if not self._retry_pending:
+            self._retry_pending = True
+            self._clock.tell_after(self._retry_seconds, self.actor_ref, _Retry())
+            self._retry_seconds = min(self._retry_seconds * 2, LONGEST_RETRY_SECONDS)
+
+    def _on_retry(self) -> None:
+        self._retry_pending = False
+        for book in list(self._books.values()):
+            self._keep_lease(book)
+            if not self._retry_pending:
+                self._catch_up(book)
+            # In trouble again: the other shards would only wait for the same time-outs.
+            if self._retry_pending:
+                return
+        self._reachable = True
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._on_reachable(True)
+
+    # --- leases ------------------------------------------------------------------------------------------------------
+
+    def _on_take(self, message: TakeShard) -> None:
+        shard = message.shard
+        book = self._books.get(shard)
+        if book is not None:
+            # Asked for again (the supervisor was restarted): the same as after a lease that ran out.
+            book.taker, book.announced = message.reply_to, False
+            self._retake(book)
+            return
+        try:
+            lease = self._acquire(shard)
+            book = self._books[shard] = ShardBook(shard, lease.epoch, message.reply_to, lease.deadline)
+            self._announce(book)
+        except LeaseHeld as error:
+            retry_seconds = max(FIRST_RETRY_SECONDS, error.remaining_seconds)
+            _tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=retry_seconds))
+        except (StoreUnreachable, SnapshotError) as error:
+            self._books.pop(shard, None)
+            refused = ShardRefused(shard=shard, message=str(error), retry_seconds=LONGEST_RETRY_SECONDS)
+            _tell(message.reply_to, refused)
+
+    def _acquire(self, shard: str) -> Lease:
+        lease = self._tenure.acquire(shard)
+        self._renew_later(shard, lease.epoch)
+        return lease
+
+    def _announce(self, book: ShardBook) -> None:
+        """Load the shard and hand it to whoever took it. Raises StoreUnreachable, SnapshotError."""
+        loaded = self._store.load(book.shard)
+        book.learn(loaded)
+        spills = self._tenure.spills(book, loaded, self._failure_log)
+        # Written again under the new epoch: a keeper that dies while it comes back finds them next time too.
+        self._reports.record([replace(spill, epoch=book.epoch) for spill in spills])
+        book.spilled.update(spill.position_id for spill in spills)
+        book.announced = True
+        states = {spill.position_id: spill.state or {} for spill in spills}
+        schemas = {spill.position_id: spill.schema for spill in spills}
+        taken = ShardTaken(
+            shard=book.shard, epoch=book.epoch, loaded=loaded, spills=states, spill_schemas=schemas
+        )
+        _tell(book.taker, taken)
+
+    def _renew_later(self, shard: str, epoch: int) -> None:
+        self._clock.tell_after(self._lease_ttl_seconds / 3, self.actor_ref, _Renew(shard, epoch))
+
+    def _on_renew(self, message: _Renew) -> None:
+        book = self._books.get(message.shard)
+        if book is None or book.epoch != message.epoch:
+            return
+        # While the store is out of reach, the retries renew it as soon as it is back.
+        if self._reachable:
+            self._keep_lease(book)
+        elif self._tenure.ran_out(book):
+            self._lose(book)
+        if book.epoch == message.epoch:
+            self._renew_later(message.shard, message.epoch)
+
+    def _keep_lease(self, book: ShardBook) -> None:
+        """Renew the lease, or, once it ran out, retake the shard under a higher epoch."""
+        if self._tenure.ran_out(book):
+            self._retake(book)
+            return
+        try:
+            self._tenure.renew(book)
+        except StaleOwner as error:
+            if error.epoch == book.epoch:
+                self._retake(book)
+            else:
+                self._stand_down(book, error)
+        except (StoreUnreachable, SnapshotError) as error:
+            self._trouble(error, book)
+
+    def _retake(self, book: ShardBook) -> None:
+        """Take our own shard again. What waits was decided under the old epoch, and counts if nobody came between."""
+        if book.announced:
+            self._lose(book)
+        try:
+            lease = self._acquire(book.shard)
+        except LeaseHeld as error:
+            self._stand_down(book, StaleOwner(str(error), shard=book.shard, epoch=book.epoch + 1))
+            return
+        except (StoreUnreachable, SnapshotError) as error:
+            self._trouble(error, book)
+            return
+        between = lease.epoch - book.epoch - 1
+        book.epoch, book.deadline, book.lost = lease.epoch, lease.deadline, False
+        if between:
+            message = f"shard {book.shard} had another owner in between"
+            self._fail_all(book, StaleOwner(message, shard=book.shard, epoch=lease.epoch))
+            book.known.clear()
+        self._catch_up(book)
+
+    def _catch_up(self, book: ShardBook) -> None:
+        """Save what waits, then hand over a shard that was retaken."""
+        if book.shard not in self._books or not self._flush_all(book) or book.announced:
+            return
+        try:
+            self._announce(book)
+        except (StoreUnreachable, SnapshotError) as error:
+            self._trouble(error, book)
+
+    def _lose(self, book: ShardBook) -> None:
+        """The lease ran out. Nobody is known to have taken it: it is retaken as soon as the store answers."""
+        if book.lost:
+            return
+        book.lost, book.announced = True, False
+        self._reports.lease_lost(book)
+        _tell(book.taker, ShardLost(shard=book.shard, epoch=book.epoch, fenced=False))
+
+    def _stand_down(self, book: ShardBook, error: StaleOwner) -> None:
+        """Somebody else owns the shard: nothing of ours counts any more."""
+        self._books.pop(book.shard, None)
+        self._tenure.forfeit(book)
+        self._fail_all(book, error)
+        _tell(book.taker, ShardLost(shard=book.shard, epoch=error.epoch, fenced=True))
+
+    def _fail_all(self, book: ShardBook, error: StaleOwner) -> None:
+        entries = book.abandon()
+        self._reports.stale_owner(book, error, entries)
+        for entry in entries:
+            _tell_failed(entry.save, error)
+
+    # --- reading and leaving -----------------------------------------------------------------------------------------
+
+    def _on_read(self, message: ReadSnapshot) -> None:
+        """Answer with what is stored, after what waits for that position: whoever reads is about to go on from it."""
+        name = message.position_id
+        book = self._books.get(message.shard)
+        answer: SnapshotRead
+        try:
+            if book is not None and book.holds(name) and not (self._reachable and self._flush_all(book)):
+                raise StoreUnreachable(f"position {name} has a state that could not be saved yet")
+            snapshot = self._store.read(message.shard, name)
+            if book is not None and snapshot is not None:
+                book.learn_one(snapshot)
+            answer = SnapshotRead(position_id=name, snapshot=snapshot)
+        except (StoreUnreachable, SnapshotError) as error:
+            answer = SnapshotRead(position_id=name, snapshot=None, error=error)
+        _tell(message.reply_to, answer)
+
+    def _on_read_events(self, message: ReadEvents) -> None:
+        try:
+            message.reply.set(self._store.events(message.shard, message.position_id, message.limit))
+        except (StoreUnreachable, SnapshotError) as error:
+            message.reply.set(error)
+
+    def _on_drain(self, message: Drain) -> None:
+        for book in list(self._books.values()):
+            if not self._flush_all(book) and book.shard not in self._books:
+                continue
+            try:
+                self._tenure.release(book)
+            except (StoreUnreachable, SnapshotError) as error:
+                _log.warning("lease.lost", shard=book.shard, error=str(error), remedy="it expires by itself")
+            self._books.pop(book.shard, None)
+        message.reply.set(True)
+
+
+def _tell_failed(save: Save, error: Exception) -> None:
+    _tell(save.reply_to, SaveFailed(position_id=save.position_id, change=save.change, error=error))
+
+
+def _tell(ref: Ref, message: object) -> None:
+    """Tell; a dead receiver is no error, its successor reads what is stored."""
+    with suppress(pykka.ActorDeadError):
+        ref.tell(message)

@@ -1,0 +1,140 @@
+"""How a save is driven: read, merge, write, verify, and after any doubt settle first.
+
+    NotSent     nothing left: try again
+    Doubtful    it may have been applied: settle before concluding anything
+
+One loop for every store, over four steps that each store brings. Nothing is declared unsaved before the fence was moved
+on over a new connection, because until then a transaction still under way on the old one could yet be applied.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from uuid import uuid4
+
+from persistence.batch import Batch, Rules, merge
+from persistence.store import Change, Fence, Outcome, SnapshotUnknown, StaleOwner, StoreUnreachable
+
+ATTEMPTS = 5
+"""How often a save, or the settling of one, is tried before the caller hears of it."""
+
+
+class NotSent(Exception):
+    """The store could not be reached, and nothing of the transaction left."""
+
+
+class Doubtful(Exception):
+    """The transaction left, and its end is not known or not as meant."""
+
+
+class CommittingStore(ABC):
+    """The save loop. Remembers a batch that could not be settled until it is given again."""
+
+    def __init__(
+        self,
+        *,
+        newest_schema: int,
+        known_fields: Collection[str] | None = None,
+        new_write_id: Callable[[], str] | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self._rules = Rules(newest_schema=newest_schema, known_fields=known_fields)
+        self._new_write_id = new_write_id or _random_write_id
+        self._attempts = attempts
+        self._unsettled: dict[str, Batch] = {}
+
+    def save(
+        self, shard: str, epoch: int, changes: Sequence[Change], tapes: Mapping[str, bytes] | None = None
+    ) -> Outcome:
+        """See Store.save. After SnapshotUnknown, give the same changes again: they are settled first, never doubled."""
+        names = [change.position_id for change in changes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"one batch holds a position twice: {sorted(names)}")
+        settled = self._settle_earlier(shard, epoch, tuple(changes))
+        if settled is not None:
+            return settled
+        trouble: Exception | None = None
+        for _ in range(self._attempts):
+            try:
+                fence, stored = self._begin(shard, names)
+            except NotSent as error:
+                trouble = error
+                self._reset()
+                continue
+            if fence.epoch != epoch:
+                self._abandon()
+                raise stale_owner(shard, epoch, fence.epoch)
+            batch = merge(fence, self._new_write_id(), changes, stored, tapes=tapes or {}, rules=self._rules)
+            if batch.empty:
+                self._abandon()
+                return batch.outcome
+            try:
+                self._commit(shard, batch)
+            except Doubtful as error:
+                trouble = error
+                if self._settle_bounded(shard, epoch, batch):
+                    return batch.outcome
+                continue
+            return batch.outcome
+        raise StoreUnreachable(f"nothing was saved for shard {shard}: {trouble}")
+
+    def _settle_earlier(self, shard: str, epoch: int, changes: tuple[Change, ...]) -> Outcome | None:
+        earlier = self._unsettled.get(shard)
+        if earlier is None or not self._settle_bounded(shard, epoch, earlier):
+            return None
+        # Given something else, the loop goes on and finds the versions that the settled batch left.
+        return earlier.outcome if earlier.changes == changes else None
+
+    def _settle_bounded(self, shard: str, epoch: int, batch: Batch) -> bool:
+        """Whether the batch was saved. Raises StaleOwner, SnapshotUnknown."""
+        # It is remembered before it is looked into, so that no way out of here forgets an open doubt.
+        self._unsettled[shard] = batch
+        trouble: Exception | None = None
+        for _ in range(self._attempts):
+            self._reset()
+            try:
+                fence, saved = self._settle(shard, batch)
+            except (NotSent, Doubtful) as error:
+                trouble = error
+                continue
+            del self._unsettled[shard]
+            if fence.epoch != epoch:
+                raise stale_owner(shard, epoch, fence.epoch)
+            return saved
+        message = f"shard {shard}: whether write {batch.write_id} was saved could not be settled: {trouble}"
+        raise SnapshotUnknown(message)
+
+    @abstractmethod
+    def _begin(self, shard: str, names: Sequence[str]) -> tuple[Fence, Mapping[str, bytes | None]]:
+        """Watch and read the fence, read the positions. Raises NotSent."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Stop watching; nothing will be written."""
+
+    @abstractmethod
+    def _commit(self, shard: str, batch: Batch) -> None:
+        """Apply the batch if the fence has not moved, read it back and compare. Raises Doubtful in every other case."""
+
+    @abstractmethod
+    def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
+        """Move the fence on, then look: the fence, and whether the batch is what is stored. Raises as above."""
+
+    @abstractmethod
+    def _reset(self) -> None:
+        """Drop the connection; the next step makes a new one."""
+
+
+def stale_owner(shard: str, mine: int, found: int) -> StaleOwner:
+    """The error for an epoch that is not the fence's."""
+    if found > mine:
+        message = f"shard {shard} has a newer owner (epoch {found}, this one holds {mine}): this one stops acting on it"
+    else:
+        message = (
+            f"the store knows shard {shard} only up to epoch {found}, this owner holds {mine}: "
+            "was Redis emptied, or restored from an older copy?"
+        )
+    return StaleOwner(message, shard=shard, epoch=found)
+
+
+def _random_write_id() -> str:
+    return uuid4().hex

@@ -1,0 +1,177 @@
+"""One connection to Redis that does exactly what it is told: no pool, no retry, no silent reconnect.
+
+The client library's own transactions retry on a lost reply (ten times by default) and report a transaction that *was*
+applied as a WatchError. So this speaks through the library's connection objects, one packet out and its replies back,
+and every error leaves the connection closed: a half-read reply must never be taken for the next one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+Command = tuple[Any, ...]
+
+_WAITAOF_SINCE = (7, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a server says about itself. `appendfsync` is None where asking for it is forbidden."""
+
+    version: str
+    aof_enabled: bool
+    appendfsync: str | None
+
+    @property
+    def confirms_fsync(self) -> bool:
+        """Whether WAITAOF answers at once. Under `everysec` it would wait a second, so it is not asked there."""
+        numbers = tuple(int(part) for part in self.version.split(".")[:2] if part.isdigit())
+        return numbers >= _WAITAOF_SINCE and self.aof_enabled and self.appendfsync == "always"
+
+
+class RedisConnection:
+    """A connection, made on first use. Raises RedisError or OSError from every call; is closed after any of them."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_seconds: float,
+        read_timeout_seconds: float,
+        before_connect: Callable[[], None] | None = None,
+    ) -> None:
+        self._pool: Any = connection_settings(url, connect_timeout_seconds, read_timeout_seconds)
+        self._read_timeout_seconds = read_timeout_seconds
+        self._before_connect = before_connect
+        self._connection: Any = None
+        self._facts: ServerFacts | None = None
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server said when this connection was made; connects when there is none."""
+        return self._open()
+
+    def call(self, *command: Any) -> Any:
+        """One command and its reply."""
+        return self.pipeline([command])[0]
+
+    def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """Several commands in one packet, and their replies. Raises the first reply that is an error."""
+        self._open()
+        replies = self._exchange(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def transact(
+        self, commands: Sequence[Command], *, confirm_fsync: bool = False
+    ) -> tuple[list[Any] | None, bool]:
+        """MULTI, the commands, EXEC, on the connection that has the WATCH; replies (None: what was watched has moved).
+
+        The second value tells whether the fsync was confirmed, true where there is no way to ask. An error that the
+        server found before it ran anything raises; one of a single command is a value among the replies.
+        """
+        # On a fresh connection there would be no WATCH, and the transaction would overwrite whatever it found.
+        if self._connection is None or not self._connection.is_connected:
+            raise RedisConnectionError("the connection was lost before anything was written")
+        confirm = self._confirm_command() if confirm_fsync else []
+        replies = self._exchange([("MULTI",), *commands, ("EXEC",), *confirm])
+        executed = replies[len(commands) + 1]
+        if isinstance(executed, Exception):
+            raise executed
+        confirmed = not confirm or _is_confirmed(replies[-1])
+        return executed, confirmed
+
+    def confirm_fsync(self) -> bool:
+        """Whether all that was written is on this server's disk; true where there is no way to ask."""
+        self._open()
+        confirm = self._confirm_command()
+        return not confirm or _is_confirmed(self._exchange(confirm)[0])
+
+    def _confirm_command(self) -> list[Command]:
+        wait_milliseconds = max(1, int(self._read_timeout_seconds * 500))
+        confirms = self._facts is not None and self._facts.confirms_fsync
+        return [("WAITAOF", 1, 0, wait_milliseconds)] if confirms else []
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one."""
+        connection, self._connection, self._facts = self._connection, None, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _open(self) -> ServerFacts:
+        # The library's connection would reconnect by itself inside a send, and a WATCH would be gone unnoticed.
+        if self._facts is not None and self._connection is not None and self._connection.is_connected:
+            return self._facts
+        self.close()
+        if self._before_connect is not None:
+            self._before_connect()
+        connection = self._pool.make_connection()
+        connection.connect()
+        self._connection = connection
+        self._facts = facts = self._ask_facts()
+        return facts
+
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        connection = self._connection
+        try:
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            return [self._read(connection) for _ in commands]
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _read(connection: Any) -> Any:
+        try:
+            return connection.read_response()
+        except ResponseError as error:
+            return error
+
+    def _ask_facts(self) -> ServerFacts:
+        info, policy = self._exchange([("INFO",), ("CONFIG", "GET", "appendfsync")])
+        if isinstance(info, Exception):
+            self.close()
+            raise info
+        fields = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+        # Managed servers forbid CONFIG; INFO does not tell the policy, and then the fsync is simply not confirmed.
+        known = isinstance(policy, list) and len(policy) == 2
+        return ServerFacts(
+            version=fields.get("redis_version", "0"),
+            aof_enabled=fields.get("aof_enabled") == "1",
+            appendfsync=policy[1].decode() if known else None,
+        )
+
+
+def _is_confirmed(reply: Any) -> bool:
+    return isinstance(reply, list) and bool(reply) and reply[0] >= 1
+
+
+def connection_settings(url: str, connect_timeout_seconds: float, read_timeout_seconds: float) -> ConnectionPool:
+    """The library's settings for a URL. Raises ValueError for a scheme that is not supported."""
+    scheme = urlsplit(url).scheme
+    if scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"the Redis URL starts with {scheme!r}: use redis://, rediss:// or unix://")
+    client = redis.Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=connect_timeout_seconds,
+        socket_timeout=read_timeout_seconds,
+        health_check_interval=0,
+        # The older protocol has no push messages, so the n-th reply always answers the n-th command.
+        protocol=2,
+    )
+    pool: ConnectionPool = client.connection_pool
+    return pool
+
+
+__all__ = ["Command", "RedisConnection", "RedisError", "ServerFacts", "connection_settings"]

@@ -1,0 +1,348 @@
+"""Snapshots in Redis: one transaction a batch, guarded by one watched fence, read back before it is believed.
+
+The keys of a shard share a hash tag, hence one slot of a Redis Cluster:
+
+    ek:{shard}:pos:<id>   one snapshot           ek:{shard}:events   stream, the audit trail
+    ek:{shard}:fence      epoch, revision, write ek:{shard}:closed   stream of final snapshots
+    ek:{shard}:lease      owner, with a TTL      ek:{shard}:tape:<symbol>, ek:{shard}:symbols
+    ek:{shard}:open       set of ids
+
+Every writer advances the fence, so any interleaved write fails the EXEC. The lease is a key of its own, so that
+renewing it breaks nobody's WATCH.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from persistence.batch import Batch, bare_revision
+from persistence.codec import (
+    decode_event,
+    decode_fence,
+    decode_lease,
+    decode_snapshot,
+    encode_fence,
+    encode_lease,
+)
+from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, stale_owner
+from persistence.redis_commands import Keys, as_meant, membership_as_meant, read_back, writes
+from persistence.redis_connection import Command, RedisConnection, RedisError, ServerFacts
+from persistence.store import Fence, LeaseHeld, Loaded, Snapshot, SnapshotCorrupt, StoreUnreachable
+
+_PAGE = 1000
+
+
+class RedisStore(CommittingStore):
+    """The Store port on Redis. Blocks; belongs on one thread. `url` is redis://, rediss:// or unix://."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        newest_schema: int,
+        known_fields: Collection[str] | None = None,
+        new_write_id: Callable[[], str] | None = None,
+        connect_timeout_seconds: float = 2.0,
+        read_timeout_seconds: float = 2.0,
+        before_connect: Callable[[], None] | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        super().__init__(
+            newest_schema=newest_schema, known_fields=known_fields, new_write_id=new_write_id, attempts=attempts
+        )
+        self._newest_schema = newest_schema
+        self._connection = RedisConnection(
+            url,
+            connect_timeout_seconds=connect_timeout_seconds,
+            read_timeout_seconds=read_timeout_seconds,
+            before_connect=before_connect,
+        )
+
+    # --- the steps of a save -----------------------------------------------------------------------------------------
+
+    def _begin(self, shard: str, names: Sequence[str]) -> tuple[Fence, Mapping[str, bytes | None]]:
+        keys = Keys(shard)
+        commands: list[Command] = [("WATCH", keys.fence), ("GET", keys.fence)]
+        if names:
+            commands.append(("MGET", *map(keys.position, names)))
+        try:
+            replies = self._connection.pipeline(commands)
+        except (RedisError, OSError) as error:
+            raise NotSent(str(error)) from error
+        values = replies[2] if names else []
+        return self._decode_watched(shard, replies[1]), dict(zip(names, values, strict=True))
+
+    def _abandon(self) -> None:
+        try:
+            self._connection.call("UNWATCH")
+        except (RedisError, OSError):
+            self._connection.close()
+
+    def _commit(self, shard: str, batch: Batch) -> None:
+        keys = Keys(shard)
+        changes, checks = writes(keys, batch), read_back(keys, batch)
+        try:
+            executed, confirmed = self._connection.transact([*changes, *checks], confirm_fsync=True)
+        except (RedisError, OSError) as error:
+            raise Doubtful(str(error)) from error
+        if executed is None:
+            raise Doubtful("the shard was written by somebody else in between")
+        if not as_meant(executed[len(changes) :], batch):
+            raise Doubtful("what was read back is not what was written")
+        if not confirmed:
+            raise Doubtful("the fsync was not confirmed in time")
+
+    def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
+        keys = Keys(shard)
+        try:
+            fence = self._move_fence_on(shard, keys, batch.epoch)
+            replies = self._connection.pipeline(read_back(keys, batch))
+            confirmed = self._connection.confirm_fsync()
+        except (RedisError, OSError) as error:
+            raise Doubtful(str(error)) from error
+        if not confirmed:
+            raise Doubtful("the fsync was not confirmed in time")
+        after = decode_fence(shard, replies[0])
+        # The last commit's name decides where it is still there; otherwise the positions themselves do.
+        values = replies[1] if batch.values else []
+        present = bool(values) and list(values) == list(batch.values.values())
+        if after.write_id == batch.write_id or present:
+            if batch.values and not (present and membership_as_meant(replies[2], batch)):
+                raise Doubtful("it is stored, but not as it was meant: does another program write these keys?")
+            return fence, True
+        return fence, False
+
+    def _move_fence_on(self, shard: str, keys: Keys, epoch: int) -> Fence:
+        """Make whatever still watches the fence fail. A higher epoch has done so already, and is not ours to touch."""
+        _, raw = self._connection.pipeline([("WATCH", keys.fence), ("GET", keys.fence)])
+        fence = self._decode_watched(shard, raw)
+        if fence.epoch != epoch:
+            self._connection.call("UNWATCH")
+            return fence
+        after = bare_revision(fence)
+        if not self._transact([("SET", keys.fence, encode_fence(after))]):
+            raise Doubtful("the fence moved while it was being moved")
+        return after
+
+    def _decode_watched(self, shard: str, raw: bytes | None) -> Fence:
+        try:
+            return decode_fence(shard, raw)
+        except SnapshotCorrupt:
+            self._abandon()
+            raise
+
+    def _reset(self) -> None:
+        self._connection.close()
+
+    # --- the lease ---------------------------------------------------------------------------------------------------
+
+    def take(self, shard: str, owner: str, ttl_seconds: float, *, dead_owner: str | None = None) -> Fence:
+        """See Store.take. Also raises SnapshotCorrupt when the fence itself cannot be read."""
+        keys = Keys(shard)
+        meant: Fence | None = None
+        trouble: Exception | None = None
+        for _ in range(self._attempts):
+            try:
+                fence, lease, remaining_seconds = self._watch_lease(shard, keys)
+                if meant is not None and fence == meant and lease == (owner, meant.epoch):
+                    return fence  # The reply of an earlier attempt was lost, and it had been applied.
+                if lease is not None and lease[0] not in (owner, dead_owner):
+                    self._abandon()
+                    raise LeaseHeld(
+                        f"shard {shard} is held by {lease[0]} for {remaining_seconds:.1f} s at most",
+                        shard=shard,
+                        owner=lease[0],
+                        remaining_seconds=remaining_seconds,
+                    )
+                meant = Fence(epoch=fence.epoch + 1, revision=fence.revision + 1, write_id=fence.write_id)
+                writes: list[Command] = [
+                    ("SET", keys.lease, encode_lease(owner, meant.epoch), "PX", _milliseconds(ttl_seconds)),
+                    ("SET", keys.fence, encode_fence(meant)),
+                ]
+                if self._transact(writes):
+                    return meant
+            except (RedisError, OSError) as error:
+                trouble = error
+                self._connection.close()
+        raise StoreUnreachable(f"shard {shard} could not be taken: {trouble or 'others kept writing it'}")
+
+    def renew(self, shard: str, owner: str, epoch: int, ttl_seconds: float) -> None:
+        """See Store.renew."""
+        keys = Keys(shard)
+        with self._unreachable(f"the lease of shard {shard} could not be renewed"):
+            for _ in range(self._attempts):
+                fence, lease, _ = self._watch_lease(shard, keys)
+                if fence.epoch != epoch or lease != (owner, epoch):
+                    self._abandon()
+                    raise stale_owner(shard, epoch, fence.epoch)
+                # XX, because a lease that expires at this very moment must not come back to life.
+                value = encode_lease(owner, epoch)
+                if self._transact([("SET", keys.lease, value, "XX", "PX", _milliseconds(ttl_seconds))]):
+                    return
+        raise StoreUnreachable(f"the lease of shard {shard} could not be renewed: others kept writing it")
+
+    def release(self, shard: str, owner: str, epoch: int) -> None:
+        """See Store.release. Raises StoreUnreachable."""
+        keys = Keys(shard)
+        with self._unreachable(f"the lease of shard {shard} could not be given up"):
+            for _ in range(self._attempts):
+                _, lease, _ = self._watch_lease(shard, keys)
+                if lease != (owner, epoch):
+                    self._abandon()
+                    return
+                if self._transact([("DEL", keys.lease)]):
+                    return
+
+    def lease_owner(self, shard: str) -> str | None:
+        """See Store.lease_owner."""
+        with self._unreachable(f"the lease of shard {shard} could not be read"):
+            raw = self._connection.call("GET", Keys(shard).lease)
+        return None if raw is None else _lease_or_unreadable(shard, raw)[0]
+
+    def fence(self, shard: str) -> Fence:
+        """See Store.fence."""
+        with self._unreachable(f"the fence of shard {shard} could not be read"):
+            raw = self._connection.call("GET", Keys(shard).fence)
+        return decode_fence(shard, raw)
+
+    def _watch_lease(self, shard: str, keys: Keys) -> tuple[Fence, tuple[str, int] | None, float]:
+        replies = self._connection.pipeline(
+            [
+                ("WATCH", keys.lease, keys.fence),
+                ("GET", keys.fence),
+                ("GET", keys.lease),
+                ("PTTL", keys.lease),
+            ]
+        )
+        lease = None if replies[2] is None else _lease_or_unreadable(shard, replies[2])
+        return self._decode_watched(shard, replies[1]), lease, max(0, replies[3]) / 1000
+
+    def _transact(self, commands: Sequence[Command]) -> bool:
+        """Run commands under what is watched; false when that was changed. Errors raise, and leave it in doubt."""
+        executed, _ = self._connection.transact(commands)
+        if executed is None:
+            return False
+        for reply in executed:
+            if isinstance(reply, Exception):
+                raise reply
+        # A conditional SET that did not apply answers nothing.
+        return all(reply is not None for reply in executed)
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def load(self, shard: str, closed_limit: int = 1000) -> Loaded:
+        """See Store.load."""
+        keys = Keys(shard)
+        snapshots: list[Snapshot] = []
+        corrupt: dict[str, SnapshotCorrupt] = {}
+        with self._unreachable(f"shard {shard} could not be loaded"):
+            names = self._members(keys.open)
+            values = self._get_many([keys.position(name) for name in names])
+            symbols = self._members(keys.symbols)
+            tapes = self._get_many([keys.tape(symbol) for symbol in symbols])
+            finals = self._connection.call("XREVRANGE", keys.closed, "+", "-", "COUNT", max(1, closed_limit))
+        for name, raw in zip(names, values, strict=True):
+            try:
+                snapshots.append(self._decode_open(name, raw))
+            except SnapshotCorrupt as error:
+                corrupt[name] = error
+        return Loaded(
+            snapshots=snapshots,
+            corrupt=corrupt,
+            closed=self._decode_closed(finals[:closed_limit]),
+            tapes={symbol: tape for symbol, tape in zip(symbols, tapes, strict=True) if tape is not None},
+        )
+
+    def read(self, shard: str, position_id: str) -> Snapshot | None:
+        """See Store.read."""
+        with self._unreachable(f"position {position_id} could not be read"):
+            raw = self._connection.call("GET", Keys(shard).position(position_id))
+        return None if raw is None else decode_snapshot(position_id, raw, self._newest_schema)
+
+    def events(self, shard: str, position_id: str, limit: int = 1000) -> Sequence[Mapping[str, Any]]:
+        """See Store.events: the latest `limit`, oldest first. Raises StoreUnreachable."""
+        wanted = position_id.encode()
+        found: list[bytes] = []
+        end = b"+"
+        first_commit_seen = first_commit_passed = False
+        while len(found) < limit and not first_commit_passed:
+            with self._unreachable(f"the events of position {position_id} could not be read"):
+                page = self._connection.call("XREVRANGE", Keys(shard).events, end, "-", "COUNT", _PAGE)
+            for _, fields in page:
+                entry = dict(zip(fields[::2], fields[1::2], strict=True))
+                if entry.get(b"id") == wanted:
+                    found.append(entry.get(b"event", b""))
+                    first_commit_seen = entry.get(b"version") == b"1"
+                elif first_commit_seen:
+                    # Nothing of a position is older than its first commit, whose lines stand together.
+                    first_commit_passed = True
+                    break
+            if len(page) < _PAGE:
+                break
+            end = b"(" + page[-1][0]
+        return [decode_event(raw) for raw in reversed(found[:limit])]
+
+    def shards(self) -> Sequence[str]:
+        """See Store.shards."""
+        found: set[str] = set()
+        cursor = b"0"
+        with self._unreachable("the shards could not be listed"):
+            while True:
+                cursor, page = self._connection.call("SCAN", cursor, "MATCH", "ek:{*}:fence", "COUNT", _PAGE)
+                found.update(key.decode()[len("ek:{") : -len("}:fence")] for key in page)
+                if cursor == b"0":
+                    return sorted(found)
+
+    def facts(self) -> ServerFacts:
+        """Version and AOF policy of the server, as `doctor` reports them. Raises StoreUnreachable."""
+        with self._unreachable("the server could not be asked about itself"):
+            return self._connection.facts
+
+    def close(self) -> None:
+        """See Store.close."""
+        self._connection.close()
+
+    def _decode_open(self, name: str, raw: bytes | None) -> Snapshot:
+        if raw is None:
+            raise SnapshotCorrupt(f"position {name} is listed as open, but its snapshot is gone", position_id=name)
+        return decode_snapshot(name, raw, self._newest_schema)
+
+    def _decode_closed(self, entries: Sequence[Any]) -> list[Snapshot]:
+        found: dict[str, Snapshot] = {}
+        for _, fields in entries:
+            entry = dict(zip(fields[::2], fields[1::2], strict=True))
+            name = entry.get(b"id", b"").decode("utf-8", "replace")
+            # History only: what cannot be read here guards nothing and stops nobody. The newest of a position wins.
+            try:
+                found.setdefault(name, decode_snapshot(name, entry.get(b"snapshot", b""), self._newest_schema))
+            except SnapshotCorrupt:
+                continue
+        return list(found.values())
+
+    def _members(self, key: str) -> list[str]:
+        return sorted(name.decode("utf-8", "replace") for name in self._connection.call("SMEMBERS", key))
+
+    def _get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        values: list[bytes | None] = []
+        for start in range(0, len(keys), _PAGE):
+            values += self._connection.call("MGET", *keys[start : start + _PAGE])
+        return values
+
+    @contextmanager
+    def _unreachable(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            self._connection.close()
+            raise StoreUnreachable(f"{what}: {error}") from error
+
+
+def _lease_or_unreadable(shard: str, raw: bytes) -> tuple[str, int]:
+    try:
+        return decode_lease(shard, raw)
+    except SnapshotCorrupt:
+        return ("somebody whose lease cannot be read", 0)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

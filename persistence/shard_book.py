@@ -1,0 +1,211 @@
+"""What the persistence actor remembers of one shard: what waits to be saved, and what is known to be stored. No I/O."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from persistence.failure_log import SETTLED, SPILLED, Failure, GrewFrom
+from persistence.messages import Ref, Save
+from persistence.store import Change, Loaded, Snapshot
+
+_CLOSED_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Waiting:
+    """The newest unsaved state of one position, and the audit lines of every change since the last save."""
+
+    save: Save
+    events: tuple[Mapping[str, object], ...]
+    closed: bool
+    spilled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is stored of one position. `sender` and `change` name the Save it came from, if it came through here."""
+
+    version: int
+    epoch: int
+    write_id: str
+    sender: str = ""
+    change: int = 0
+
+
+@dataclass(slots=True)
+class ShardBook:
+    """One shard that is ours. A batch stays frozen until it is settled, so that a doubtful one is repeated exactly."""
+
+    shard: str
+    epoch: int
+    taker: Ref
+    deadline: float
+    announced: bool = False
+    lost: bool = False
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    tapes: dict[str, bytes] = field(default_factory=dict)
+    batch: dict[str, Waiting] = field(default_factory=dict)
+    batch_changes: tuple[Change, ...] = ()
+    batch_tapes: dict[str, bytes] = field(default_factory=dict)
+    doubt_reported: bool = False
+    known: dict[str, Known] = field(default_factory=dict)
+    spilled: set[str] = field(default_factory=set)
+    closed: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a position waits."""
+        return bool(self.batch or self.waiting)
+
+    def holds(self, position_id: str) -> bool:
+        """Whether this position waits."""
+        return position_id in self.batch or position_id in self.waiting
+
+    def add(self, save: Save) -> None:
+        """Take a save in: the newest state wins, no event is dropped, closed stays closed."""
+        before = self.waiting.get(save.position_id)
+        events = tuple(save.events) if before is None else before.events + tuple(save.events)
+        closed = save.closed or (before is not None and before.closed)
+        self.waiting[save.position_id] = Waiting(save, events, closed)
+
+    def freeze(self, limit: int) -> Sequence[Change]:
+        """The next batch: the one that is still open, or the positions that have waited longest."""
+        if not self.batch:
+            names = [name for name, _ in zip(self.waiting, range(limit), strict=False)]
+            self.batch = {name: self.waiting.pop(name) for name in names}
+            self.batch_changes = tuple(self._change(entry) for entry in self.batch.values())
+            self.batch_tapes, self.tapes = self.tapes, {}
+        return self.batch_changes
+
+    def thaw(self) -> None:
+        """The batch was definitely not saved: it waits again, under whatever came in the meantime."""
+        merged: dict[str, Waiting] = {}
+        for name, entry in self.batch.items():
+            newer = self.waiting.pop(name, None)
+            merged[name] = entry if newer is None else _under(entry, newer)
+        self.waiting = merged | self.waiting
+        self.tapes = self.batch_tapes | self.tapes
+        self._end_batch()
+
+    def finish(self, saved: Mapping[str, Snapshot]) -> Mapping[str, Waiting]:
+        """The batch was settled: what is stored is known, and the batch is handed back to be answered."""
+        finished = self.batch
+        for name, snapshot in saved.items():
+            entry = finished[name]
+            self.known[name] = Known(
+                version=snapshot.version,
+                epoch=snapshot.epoch,
+                write_id=snapshot.write_id,
+                sender=entry.save.reply_to.actor_urn,
+                change=entry.save.change,
+            )
+            self._remember_closed(name, entry.closed)
+        self._end_batch()
+        return finished
+
+    def learn(self, loaded: Loaded) -> None:
+        """What a load found is known."""
+        for snapshot in loaded.snapshots:
+            self.learn_one(snapshot)
+
+    def learn_one(self, snapshot: Snapshot) -> None:
+        """What a read found is known; what came through here keeps its sender, whose next save may be on its way."""
+        before = self.known.get(snapshot.position_id)
+        if before is None or (before.version, before.write_id) != (snapshot.version, snapshot.write_id):
+            self.known[snapshot.position_id] = Known(
+                version=snapshot.version, epoch=snapshot.epoch, write_id=snapshot.write_id
+            )
+
+    def abandon(self) -> list[Waiting]:
+        """Give up everything that waits, oldest first."""
+        entries = [*self.batch.values(), *self.waiting.values()]
+        self.waiting = {}
+        self._end_batch()
+        return entries
+
+    def new_spills(self, error: Exception) -> Iterator[Failure]:
+        """Everything that waits and was not spilled yet, once per position and change."""
+        for entry in [*self.batch.values(), *self.waiting.values()]:
+            if not entry.spilled:
+                entry.spilled = True
+                self.spilled.add(entry.save.position_id)
+                yield self.failure(SPILLED, entry, error)
+
+    def settled_spills(self, saved: Mapping[str, Snapshot]) -> Iterator[Failure]:
+        """Lines that take back the spills of these positions: what was spilled is saved, and must never be replayed."""
+        for name in saved:
+            if name in self.spilled and name not in self.waiting:
+                self.spilled.discard(name)
+                yield Failure(kind=SETTLED, shard=self.shard, epoch=self.epoch, error="", position_id=name)
+
+    def failure(self, kind: str, entry: Waiting, error: Exception) -> Failure:
+        """A line for the failure log, with the state that was to be saved."""
+        save = entry.save
+        known = self.known.get(save.position_id)
+        grew_from = None
+        if save.grew_from == 0 and known is None:
+            grew_from = GrewFrom(epoch=0, version=0, write_id="")
+        elif known is not None and known.version == self._base(save):
+            grew_from = GrewFrom(epoch=known.epoch, version=known.version, write_id=known.write_id)
+        return Failure(
+            kind=kind,
+            shard=self.shard,
+            epoch=self.epoch,
+            error=str(error),
+            position_id=save.position_id,
+            change=save.change,
+            schema=save.schema,
+            grew_from=grew_from,
+            state=save.state,
+            events=entry.events,
+            closed=entry.closed,
+        )
+
+    def _change(self, entry: Waiting) -> Change:
+        save = entry.save
+        return Change(
+            position_id=save.position_id,
+            schema=save.schema,
+            grew_from=self._base(save),
+            state=save.state,
+            events=entry.events,
+            closed=entry.closed,
+        )
+
+    def _base(self, save: Save) -> int:
+        """The version this save grows from: one that the same sender was not told of yet counts.
+
+        Only its own: a position actor that was respawned from an older snapshot must get its conflict.
+        """
+        known = self.known.get(save.position_id)
+        chains = known is not None and known.sender == save.reply_to.actor_urn and save.change > known.change
+        return max(save.grew_from, known.version) if known is not None and chains else save.grew_from
+
+    def _remember_closed(self, name: str, closed: bool) -> None:
+        # Late fills may still be saved to a closed position; ten thousand of them later nobody will.
+        self.closed.pop(name, None)
+        if closed:
+            self.closed[name] = None
+            if len(self.closed) > _CLOSED_REMEMBERED:
+                oldest, _ = self.closed.popitem(last=False)
+                self.known.pop(oldest, None)
+
+    def _end_batch(self) -> None:
+        self.batch, self.batch_changes, self.batch_tapes = {}, (), {}
+        self.doubt_reported = False
+
+
+def _under(entry: Waiting, newer: Waiting) -> Waiting:
+    return Waiting(newer.save, entry.events + newer.events, entry.closed or newer.closed, newer.spilled)
+
+
+def applies(spill: Failure, stored: Snapshot | None, first_epoch: int) -> bool:
+    """Whether a spilled state may be taken up again: exactly what it grew from is stored, and nobody owned it since.
+
+    `first_epoch` is the epoch before the first of this process's unbroken run of epochs.
+    """
+    if spill.grew_from is None or spill.epoch < first_epoch:
+        return False
+    if stored is None:
+        return spill.grew_from == GrewFrom(epoch=0, version=0, write_id="")
+    return spill.grew_from == GrewFrom(epoch=stored.epoch, version=stored.version, write_id=stored.write_id)

@@ -1,0 +1,85 @@
+"""Taking, renewing and giving up shards, with deadlines that count from before the request was sent."""
+
+from collections.abc import Callable
+
+import structlog
+
+from persistence.failure_log import Failure, FailureRecord
+from persistence.lease import Lease, LeaseBoard
+from persistence.shard_book import ShardBook, applies
+from persistence.store import Loaded, Store
+
+_log = structlog.get_logger("persistence")
+
+
+class Tenure:
+    """The leases of one keeper. Blocks on the store, and raises what the store raises."""
+
+    def __init__(
+        self,
+        store: Store,
+        leases: LeaseBoard,
+        owner: str,
+        *,
+        dead_owner: Callable[[str], bool] | None,
+        ttl_seconds: float,
+        boottime: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._leases = leases
+        self._owner = owner
+        self._dead_owner = dead_owner
+        self._ttl_seconds = ttl_seconds
+        self._boottime = boottime
+        # For each shard the last epoch of this process, and the epoch before its unbroken run began.
+        self._runs: dict[str, tuple[int, int]] = {}
+
+    def acquire(self, shard: str) -> Lease:
+        """Take the lease under a higher epoch, and keep count of the epochs that were ours without a gap."""
+        dead_owner = None
+        if self._dead_owner is not None:
+            holder = self._store.lease_owner(shard)
+            if holder is not None and holder != self._owner and self._dead_owner(holder):
+                dead_owner = holder
+        asked_at = self._boottime()
+        fence = self._store.take(shard, self._owner, self._ttl_seconds, dead_owner=dead_owner)
+        last, before_run = self._runs.get(shard, (-1, 0))
+        self._runs[shard] = (fence.epoch, before_run if fence.epoch == last + 1 else fence.epoch - 1)
+        lease = Lease(shard=shard, epoch=fence.epoch, deadline=asked_at + self._ttl_seconds)
+        self._leases.post(lease)
+        _log.info("lease.taken", shard=shard, epoch=fence.epoch, owner=self._owner)
+        return lease
+
+    def ran_out(self, book: ShardBook) -> bool:
+        """Whether the shard's lease can no longer be counted on."""
+        return book.lost or self._boottime() >= book.deadline
+
+    def renew(self, book: ShardBook) -> None:
+        """Prolong the lease. Raises StaleOwner, with our own epoch when the lease has only run out."""
+        asked_at = self._boottime()
+        self._store.renew(book.shard, self._owner, book.epoch, self._ttl_seconds)
+        book.deadline = asked_at + self._ttl_seconds
+        self._leases.post(Lease(shard=book.shard, epoch=book.epoch, deadline=book.deadline))
+
+    def forfeit(self, book: ShardBook) -> None:
+        """Tell the gateways to sign nothing more for this shard."""
+        self._leases.post(Lease(shard=book.shard, epoch=book.epoch, deadline=0.0, fenced=True))
+
+    def release(self, book: ShardBook) -> None:
+        """Give the lease up, so that the next owner need not wait. The gateways are stopped first."""
+        self.forfeit(book)
+        self._store.release(book.shard, self._owner, book.epoch)
+
+    def spills(self, book: ShardBook, loaded: Loaded, failure_log: FailureRecord) -> list[Failure]:
+        """The spilled states that still apply to what was loaded."""
+        stored = {snapshot.position_id: snapshot for snapshot in loaded.snapshots}
+        _, before_run = self._runs[book.shard]
+        found = []
+        for name, spill in failure_log.spills(book.shard).items():
+            if name in loaded.corrupt:
+                continue
+            # A closed position is not among the loaded, and its spill must not be taken for a new one's.
+            snapshot = stored[name] if name in stored else self._store.read(book.shard, name)
+            if applies(spill, snapshot, before_run):
+                found.append(spill)
+        return found

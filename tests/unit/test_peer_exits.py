@@ -1,7 +1,8 @@
 """Another project's exit scenarios, told as plans of ours and driven through the public rules.
 
-The scenarios stay where they are, outside the repository; without them these tests are skipped. A strict comparison there
-(profit > value) is a level a hair beyond here; profits there are leveraged ratios, percents here are of the entry price.
+The scenarios stay where they are, outside the repository; without them these tests are skipped. A strict comparison
+there (profit > value) is a level a hair beyond here; profits there are leveraged ratios, percents here are of the entry
+price.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Another engine's trailing-stop scenarios, told as plans of ours; two of them end in a crash that theirs does not survive.
+"""Another engine's trailing-stop scenarios, told as plans of ours; two end in a crash that theirs does not survive.
 
-The scenarios stay where they are, outside the repository; without them these tests are skipped. Their order is our adopted
-position: an activation price is a target that arms the trail, none at all is a plan that trails from the start, and a
-trigger given at submission rests until the next quote, so its trail is armed by a target a hair into profit.
+The scenarios stay where they are, outside the repository; without them these tests are skipped. Their order is our
+adopted position: an activation price is a target that arms the trail, none at all is a plan that trails from the start,
+and a trigger given at submission rests until the next quote, so its trail is armed by a target a hair into profit.
 """
 
 import json
@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from actors.domain import schema

@@ -33,6 +33,7 @@ from actors.domain.events import (
     Trade,
 )
 from actors.domain.model import (
+    ZERO,
     Instrument,
     Intent,
     Micros,
@@ -119,10 +120,11 @@ class Desk:
     effects: list[Effect] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
-    venue: Decimal = D(0)
-    fee_percent: Decimal = D(0)
+    venue: Decimal = ZERO
+    fee_percent: Decimal = ZERO
     price_of_fills: Decimal | None = None
     trades_made: int = 0
+    asked: set[tuple[str, Micros]] = field(default_factory=set)
 
     @classmethod
     def start(cls, opening: OpenPosition, *, held: tuple[str, ...] = (), fee_percent: object = "0") -> "Desk":
@@ -194,7 +196,11 @@ class Desk:
 
     def absent(self, leg: str) -> tuple[Effect, ...]:
         """The latest order of a leg is proven never to have reached the venue."""
-        return self.tell(OrderAbsent(at=self.at, client_order_id=self.order(leg).submit.client_order_id))
+        return self.tell_absent(self.order(leg).submit.client_order_id)
+
+    def tell_absent(self, client_order_id: str) -> tuple[Effect, ...]:
+        """No order of this id ever reached the venue."""
+        return self.tell(OrderAbsent(at=self.at, client_order_id=client_order_id))
 
     def observe(self, quantity: object, **changes: Any) -> tuple[Effect, ...]:
         """One read of the venue's position."""
@@ -287,6 +293,11 @@ class Desk:
             return OrderAbsent(at=self.at, client_order_id=effect.client_order_id)
         if any(order.submit.leg.startswith(leg) for leg in self.held):
             return None
+        if isinstance(effect, LookUp) and effect.kind is OrderKind.MARKET and order.state is OrderState.OPEN:
+            # The keeper asks again until a market order has ended; a venue has one answer for each moment.
+            if (effect.client_order_id, self.at) in self.asked:
+                return None
+            self.asked.add((effect.client_order_id, self.at))
         if isinstance(effect, Submit) and effect.kind is OrderKind.MARKET:
             self._execute(order, None, None)
         if isinstance(effect, Cancel) and order.state is OrderState.OPEN:

@@ -1,0 +1,447 @@
+"""GatewayActor: one per account; the only one that talks to that account's venue.
+
+A request is sent once and looked up before any resend. Before it signs, the gateway reads the wall time, *then* checks
+that the shard's lease outlives the request's expiry: a keeper that froze in between wakes to a request that the venue
+rejects.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import pykka
+import structlog
+
+from actors.directory import Directory
+from actors.domain.events import OrderAbsent, OrderRefused, OrderReported, OrderUnknown
+from actors.domain.model import Micros
+from actors.inquiries import Inquiries
+from actors.quarantine import EmergencyStop, emergency_request, protecting, tell_outcome, tell_protected
+from actors.runtime.base import Clock, Ref, tell
+from actors.settings import AccountSettings
+from actors.traffic import (
+    ActorFailed,
+    CancelForeign,
+    CancelOrder,
+    EnsureStop,
+    GapRead,
+    LookUpOrder,
+    MarketsReady,
+    ReadGap,
+    ReadSlot,
+    ResumeFeed,
+    SendOrder,
+    SlotFreed,
+    SlotRead,
+    SlotTaken,
+    SymbolSettled,
+)
+from actors.venues.base import (
+    AccountAnswered,
+    AccountRequest,
+    CancelRequest,
+    CandlesAnswered,
+    CandlesRequest,
+    OrderAnswered,
+    OrderRejected,
+    OrderRequest,
+    OrderUpdated,
+    PricesUpdated,
+    RequestFailed,
+    Venue,
+    VenueOrder,
+    VenueUnavailable,
+)
+from persistence.lease import LeaseBoard, boottime
+
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayParts:
+    """What a GatewayActor works with."""
+
+    settings: AccountSettings
+    venue: Venue
+    clock: Clock
+    leases: LeaseBoard
+    directory: Directory
+    order_tag: str
+    supervisor: Ref
+    boottime: Callable[[], float] = boottime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Overdue:
+    """A reminder that a request has had time enough."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Later:
+    """A message this actor will handle after a delay."""
+
+    message: object
+
+
+class GatewayActor(pykka.ThreadingActor):
+    """Carries requests of one account to its venue, and their outcomes back."""
+
+    use_daemon_thread = True
+
+    def __init__(self, parts: GatewayParts) -> None:
+        """The venue is started with the first MarketsReady, when there is somewhere for its prices to go."""
+        super().__init__()
+        self._parts = parts
+        self._markets: dict[str, Ref] = {}
+        self._slots: dict[str, SlotTaken] = {}
+        self._requests: dict[str, Any] = {}
+        self._count = 0
+        # Request ids must not repeat after a restart of this actor: an answer to a former one would be taken for ours.
+        self._name = f"{parts.clock.now():x}"
+        self._inquiries = Inquiries(
+            clock=parts.clock, venue=parts.venue, settings=parts.settings, own=self.actor_ref, new_id=self._new_id
+        )
+        self._log = structlog.get_logger().bind(account=parts.settings.name)
+
+    def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
+        """Requests from positions, outcomes and prices from the venue."""
+        match message:
+            case PricesUpdated():
+                market = self._markets.get(message.symbol)
+                if market is not None:
+                    tell(market, message)
+            case SymbolSettled():
+                self._parts.venue.settled(message.symbol, message.sequence)
+            case OrderUpdated():
+                self._on_update(message.order)
+            case OrderAnswered() | RequestFailed() | AccountAnswered() | CandlesAnswered():
+                self._on_answer(message)
+            case SendOrder():
+                self._send(message)
+            case CancelOrder():
+                self._cancel(message)
+            case LookUpOrder():
+                self._inquiries.begin(message)
+            case ReadSlot():
+                self._read_slot(message)
+            case ReadGap():
+                self._read_gap(message)
+            case CancelForeign():
+                self._cancel_foreign(message)
+            case SlotTaken():
+                self._slots[message.symbol] = message
+            case SlotFreed():
+                slot = self._slots.get(message.symbol)
+                if slot is not None and slot.position_id == message.position_id:
+                    del self._slots[message.symbol]
+            case MarketsReady():
+                self._markets = dict(message.markets)
+                self._parts.venue.start(self.actor_ref)
+            case ResumeFeed():
+                self._parts.venue.resume()
+            case EnsureStop():
+                self._ensure_stop(message)
+            case _Overdue():
+                self._on_overdue(message.request_id)
+            case _Later():
+                self.on_receive(message.message)
+            case _:
+                if not self._inquiries.on_receive(message):
+                    raise TypeError(f"GatewayActor cannot take {type(message).__name__}")
+
+    def on_stop(self) -> None:
+        """Let go of the venue."""
+        self._parts.venue.stop()
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        """Its account begins anew."""
+        del exception_type, traceback
+        self._parts.venue.stop()
+        name = f"gateway:{self._parts.settings.name}"
+        tell(self._parts.supervisor, ActorFailed(name=name, kind="GatewayActor", error=repr(exception_value)))
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return f"{self._name}-{self._count}"
+
+    def _sign(self) -> Micros | None:
+        """Wall time read before the lease's deadline is checked; None when the lease would not outlive the request."""
+        signed_at = self._parts.clock.now()
+        settings = self._parts.settings
+        left = self._parts.leases.seconds_left(settings.shard, self._parts.boottime())
+        if left <= settings.request_expiry_seconds + settings.clock_skew_seconds:
+            return None
+        return signed_at
+
+    def _track(self, request: Any) -> str:
+        request_id = self._new_id()
+        self._requests[request_id] = request
+        settings = self._parts.settings
+        wait = settings.request_expiry_seconds + settings.clock_skew_seconds
+        self._parts.clock.tell_after(wait, self.actor_ref, _Overdue(request_id=request_id))
+        return request_id
+
+    def _send(self, message: SendOrder) -> None:
+        submit = message.submit
+        signed_at = self._sign()
+        if signed_at is None:
+            self._not_sent(message, "the lease of the shard is not ours for long enough")
+            return
+        self._inquiries.sent(submit.client_order_id)
+        request_id = self._track(message)
+        self._log.info(
+            "order.sent",
+            leg=submit.leg,
+            symbol=message.symbol,
+            side=submit.side.value,
+            quantity=submit.quantity,
+            trigger_price=submit.trigger_price,
+            client_order_id=submit.client_order_id,
+        )
+        self._parts.venue.submit(
+            OrderRequest(
+                request_id=request_id,
+                account=self._parts.settings.name,
+                symbol=message.symbol,
+                client_order_id=submit.client_order_id,
+                kind=submit.kind,
+                side=submit.side,
+                quantity=submit.quantity,
+                reduce_only=submit.reduce_only,
+                trigger_price=submit.trigger_price,
+                trigger_source=submit.trigger_source,
+                signed_at=signed_at,
+                expires_after_seconds=self._parts.settings.request_expiry_seconds,
+            )
+        )
+
+    def _not_sent(self, message: SendOrder, why: str) -> None:
+        """Definite: the request never left. The position hears of it after a while, and decides anew."""
+        self._log.warning("order.not_sent", leg=message.submit.leg, why=why, symbol=message.symbol)
+        absent = OrderAbsent(at=self._event_time(message.symbol), client_order_id=message.submit.client_order_id)
+        self._parts.clock.tell_after(RETRY_SECONDS, message.reply_to, absent)
+
+    def _cancel(self, message: CancelOrder) -> None:
+        signed_at = self._sign()
+        if signed_at is None:
+            self._later(message)
+            return
+        self._parts.venue.cancel(
+            CancelRequest(
+                request_id=self._track(message),
+                account=self._parts.settings.name,
+                symbol=message.symbol,
+                client_order_id=message.cancel.client_order_id,
+                kind=message.cancel.kind,
+                signed_at=signed_at,
+                expires_after_seconds=self._parts.settings.request_expiry_seconds,
+            )
+        )
+
+    def _read_slot(self, message: ReadSlot) -> None:
+        if message.delay_seconds > 0:
+            self._later(replace(message, delay_seconds=0.0), message.delay_seconds)
+            return
+        self._parts.venue.read_account(
+            AccountRequest(
+                request_id=self._track(message),
+                account=self._parts.settings.name,
+                symbol=message.symbol,
+                trades_since=message.trades_since,
+            )
+        )
+
+    def _read_gap(self, message: ReadGap) -> None:
+        self._parts.venue.read_candles(
+            CandlesRequest(
+                request_id=self._track(message),
+                account=self._parts.settings.name,
+                symbol=message.symbol,
+                source=message.source,
+                since=message.since,
+            )
+        )
+
+    def _cancel_foreign(self, message: CancelForeign) -> None:
+        """Exactly these, one by one; the fresh read then tells what became of them."""
+        if not message.orders:
+            self._read_slot(
+                ReadSlot(symbol=message.symbol, trades_since=message.trades_since, reply_to=message.reply_to)
+            )
+            return
+        (order_id, kind), rest = message.orders[0], message.orders[1:]
+        signed_at = self._sign()
+        if signed_at is None:
+            self._later(message)
+            return
+        self._parts.venue.cancel(
+            CancelRequest(
+                request_id=self._track(replace(message, orders=rest)),
+                account=self._parts.settings.name,
+                symbol=message.symbol,
+                client_order_id=order_id,
+                kind=kind,
+                signed_at=signed_at,
+                expires_after_seconds=self._parts.settings.request_expiry_seconds,
+            )
+        )
+
+    def _later(self, message: object, delay_seconds: float = RETRY_SECONDS) -> None:
+        self._parts.clock.tell_after(delay_seconds, self.actor_ref, _Later(message=message))
+
+    # -- outcomes --------------------------------------------------------------------------------------------------
+
+    def _on_answer(self, answer: OrderAnswered | RequestFailed | AccountAnswered | CandlesAnswered) -> None:
+        if self._inquiries.on_receive(answer):
+            return
+        request = self._requests.pop(answer.request_id, None)
+        if request is None:
+            return
+        match request, answer:
+            case SendOrder(), OrderAnswered(order=VenueOrder()):
+                self._report(request.reply_to, answer, read_back=False)
+            case SendOrder(), RequestFailed(error=OrderRejected()):
+                self._refuse(request, answer.error.code, answer.error.message)
+            case SendOrder(), RequestFailed(error=VenueUnavailable()):
+                self._not_sent(request, answer.error.message)
+            case SendOrder(), _:
+                self._unknown(request)
+            case CancelOrder(), OrderAnswered(order=VenueOrder()):
+                self._report(request.reply_to, answer, read_back=True)
+            case CancelOrder(), _:
+                self._look_up_after(request)
+            case ReadSlot(), AccountAnswered():
+                tell(request.reply_to, _slot_read(answer))
+            case ReadGap(), CandlesAnswered():
+                tell(
+                    request.reply_to,
+                    GapRead(source=request.source, candles=answer.candles, complete=answer.complete),
+                )
+            case CancelForeign(), _:
+                self._cancel_foreign(request)
+            case EmergencyStop(), _:
+                self._on_emergency(request, answer)
+            case (ReadSlot() | ReadGap()), _:
+                self._later(request)
+            case _:
+                raise TypeError(f"{type(request).__name__} was answered by {type(answer).__name__}")
+
+    def _on_overdue(self, request_id: str) -> None:
+        """No answer in time: what was asked is unknown now; a read is simply asked again."""
+        request = self._requests.pop(request_id, None)
+        if isinstance(request, SendOrder):
+            self._unknown(request)
+        elif isinstance(request, CancelOrder):
+            self._look_up_after(request)
+        elif isinstance(request, EmergencyStop):
+            tell_outcome(request, None, why="the venue did not answer in time")
+        elif request is not None:
+            self.on_receive(request)
+
+    def _unknown(self, request: SendOrder) -> None:
+        order_id = request.submit.client_order_id
+        self._log.warning("order.unknown", leg=request.submit.leg, symbol=request.symbol, client_order_id=order_id)
+        tell(request.reply_to, OrderUnknown(at=self._event_time(request.symbol), client_order_id=order_id))
+        self._inquiries.settle(request.symbol, order_id, request.submit.kind, request.reply_to)
+
+    def _look_up_after(self, request: CancelOrder) -> None:
+        """A cancel without a clear answer: the order's own state says what became of it."""
+        cancel = request.cancel
+        self._inquiries.settle(request.symbol, cancel.client_order_id, cancel.kind, request.reply_to)
+
+    def _refuse(self, request: SendOrder, code: str, why: str) -> None:
+        at = self._event_time(request.symbol)
+        order_id = request.submit.client_order_id
+        tell(request.reply_to, OrderRefused(at=at, client_order_id=order_id, code=code, message=why))
+
+    def _report(self, ref: Ref, answer: OrderAnswered, *, read_back: bool) -> None:
+        if answer.order is not None:
+            tell(ref, report_of(answer.order, read_back=read_back, venue_quantity=answer.venue_quantity))
+
+    def _on_update(self, order: VenueOrder) -> None:
+        slot = self._slots.get(order.symbol)
+        if slot is not None:
+            tell(slot.ref, report_of(order, read_back=False, venue_quantity=None))
+
+    def _event_time(self, symbol: str) -> Micros:
+        quote = self._parts.directory.quote(self._parts.settings.name, symbol)
+        return quote.at if quote is not None else self._parts.clock.now()
+
+    # -- quarantine ------------------------------------------------------------------------------------------------
+
+    def _ensure_stop(self, message: EnsureStop) -> None:
+        """Read the slot first: where our stop rests, nothing else is to be done."""
+        stop = EmergencyStop(
+            position_id=message.position_id,
+            symbol=message.symbol,
+            position=message.position,
+            order_tag=self._parts.order_tag,
+        )
+        if not message.symbol:
+            tell_outcome(stop, None, why="its snapshot cannot be read, so nobody knows what it holds")
+            return
+        self._parts.venue.read_account(
+            AccountRequest(
+                request_id=self._track(stop),
+                account=self._parts.settings.name,
+                symbol=message.symbol,
+                trades_since=self._event_time(message.symbol),
+            )
+        )
+
+    def _on_emergency(self, stop: EmergencyStop, answer: object) -> None:
+        if not isinstance(answer, AccountAnswered):
+            tell_outcome(stop, answer if isinstance(answer, OrderAnswered | RequestFailed) else None)
+            return
+        resting = protecting(stop.order_tag, answer)
+        if answer.position is None or resting is not None:
+            tell_protected(stop, resting)
+            return
+        signed_at = self._sign()
+        request = None
+        if signed_at is not None:
+            request = emergency_request(
+                stop,
+                answer.position,
+                request_id=self._track(stop),
+                account=self._parts.settings.name,
+                signed_at=signed_at,
+                expires_after_seconds=self._parts.settings.request_expiry_seconds,
+            )
+        if request is None:
+            tell_outcome(stop, None)
+        else:
+            self._parts.venue.submit(request)
+
+
+def report_of(order: VenueOrder, *, read_back: bool, venue_quantity: Decimal | None) -> OrderReported:
+    """A venue's order as the domain's event. The venue's signed quantity becomes a size."""
+    return OrderReported(
+        at=order.updated_at,
+        client_order_id=order.client_order_id,
+        state=order.state,
+        quantity=order.quantity,
+        filled=order.filled,
+        trades=order.trades,
+        read_back=read_back,
+        venue_quantity=None if venue_quantity is None else abs(venue_quantity),
+    )
+
+
+def _slot_read(answer: AccountAnswered) -> SlotRead:
+    return SlotRead(
+        symbol=answer.symbol,
+        position=answer.position,
+        orders=answer.orders,
+        trades=answer.trades,
+        quote=answer.quote,
+        instrument=answer.instrument,
+        at=answer.read_at,
+    )
+
+

@@ -1,0 +1,170 @@
+"""Looking orders up until the truth is known: found, or absent on repeated reads past the expiry of any request.
+
+An order that was just sent may not be readable yet, and one that cannot be found may still arrive: absence counts only on
+two reads after the last moment at which the venue could still have accepted the request.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actors.domain.events import OrderAbsent, OrderReported, OrderState
+from actors.domain.model import OrderKind
+from actors.runtime.base import Clock, Ref, tell
+from actors.settings import AccountSettings
+from actors.traffic import LookUpOrder
+from actors.venues.base import LookUpRequest, OrderAnswered, RequestFailed, Venue
+
+ABSENT_READS = 2
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    symbol: str
+    client_order_id: str
+    kind: OrderKind
+    reply_to: Ref
+    absent_from: float
+    absent_reads: int = 0
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadOverdue:
+    request_id: str
+
+
+class Inquiries:
+    """The look-ups under way of one account, part of its gateway."""
+
+    def __init__(
+        self, *, clock: Clock, venue: Venue, settings: AccountSettings, own: Ref, new_id: Callable[[], str]
+    ) -> None:
+        """`own` is the gateway, to which reminders are told."""
+        self._clock = clock
+        self._venue = venue
+        self._settings = settings
+        self._own = own
+        self._new_id = new_id
+        self._open: dict[str, _Inquiry] = {}
+        self._requests: dict[str, str] = {}
+        self._sent_at: dict[str, float] = {}
+
+    @property
+    def _expiry_seconds(self) -> float:
+        return self._settings.request_expiry_seconds + self._settings.clock_skew_seconds
+
+    def sent(self, order_id: str) -> None:
+        """Remember when an order was last sent: until its request has expired, absence proves nothing."""
+        now = self._clock.monotonic()
+        if len(self._sent_at) > 10_000:
+            self._sent_at = {key: at for key, at in self._sent_at.items() if now - at <= self._expiry_seconds}
+        self._sent_at[order_id] = now
+
+    def begin(self, message: LookUpOrder) -> None:
+        """A position asks. With `proof` a request of a former life may still be under way."""
+        now = self._clock.monotonic()
+        look_up = message.look_up
+        sent_at = self._sent_at.get(look_up.client_order_id)
+        absent_from = now if sent_at is None else sent_at + self._expiry_seconds
+        if look_up.proof and sent_at is None:
+            absent_from = now + self._expiry_seconds
+        self._start(message.symbol, look_up.client_order_id, look_up.kind, message.reply_to, absent_from)
+
+    def settle(self, symbol: str, order_id: str, kind: OrderKind, reply_to: Ref) -> None:
+        """A request of ours has no outcome: find out."""
+        now = self._clock.monotonic()
+        absent_from = self._sent_at.get(order_id, now) + self._expiry_seconds
+        self._start(symbol, order_id, kind, reply_to, absent_from)
+
+    def _start(self, symbol: str, order_id: str, kind: OrderKind, reply_to: Ref, absent_from: float) -> None:
+        known = self._open.get(order_id)
+        if known is not None:
+            known.reply_to = reply_to
+            known.absent_from = max(known.absent_from, absent_from)
+            return
+        self._open[order_id] = _Inquiry(symbol, order_id, kind, reply_to, absent_from)
+        self._ask(order_id)
+
+    def _ask(self, order_id: str) -> None:
+        inquiry = self._open.get(order_id)
+        if inquiry is None:
+            return
+        request_id = self._new_id()
+        self._requests[request_id] = order_id
+        self._clock.tell_after(self._expiry_seconds, self._own, _ReadOverdue(request_id=request_id))
+        self._venue.look_up(
+            LookUpRequest(
+                request_id=request_id,
+                account=self._settings.name,
+                symbol=inquiry.symbol,
+                client_order_id=order_id,
+                kind=inquiry.kind,
+            )
+        )
+
+    def on_receive(self, message: object) -> bool:
+        """Take an answer or a reminder; false when it is not one of these look-ups'."""
+        match message:
+            case OrderAnswered() if message.request_id in self._requests:
+                self._on_answer(self._requests.pop(message.request_id), message)
+            case RequestFailed() if message.request_id in self._requests:
+                self._pause(self._requests.pop(message.request_id))
+            case _ReadOverdue():
+                order_id = self._requests.pop(message.request_id, None)
+                if order_id is not None:
+                    self._ask(order_id)
+            case _Again():
+                self._ask(message.client_order_id)
+            case _:
+                return False
+        return True
+
+    def _on_answer(self, order_id: str, answer: OrderAnswered) -> None:
+        inquiry = self._open.get(order_id)
+        if inquiry is None:
+            return
+        order = answer.order
+        if order is not None:
+            if order.state is OrderState.OPEN and order.kind is OrderKind.MARKET:
+                # Half a fact: it is told, and asked for again after a pause until it has ended.
+                self._pause(order_id)
+            else:
+                del self._open[order_id]
+            tell(
+                inquiry.reply_to,
+                OrderReported(
+                    at=order.updated_at,
+                    client_order_id=order_id,
+                    state=order.state,
+                    quantity=order.quantity,
+                    filled=order.filled,
+                    trades=order.trades,
+                    read_back=True,
+                    venue_quantity=None if answer.venue_quantity is None else abs(answer.venue_quantity),
+                ),
+            )
+            return
+        if self._clock.monotonic() >= inquiry.absent_from:
+            inquiry.absent_reads += 1
+        if inquiry.absent_reads >= ABSENT_READS:
+            del self._open[order_id]
+            self._sent_at.pop(order_id, None)
+            tell(inquiry.reply_to, OrderAbsent(at=answer.read_at, client_order_id=order_id))
+            return
+        self._pause(order_id)
+
+    def _pause(self, order_id: str) -> None:
+        inquiry = self._open.get(order_id)
+        if inquiry is None:
+            return
+        self._clock.tell_after(inquiry.pause_seconds, self._own, _Again(client_order_id=order_id))
+        inquiry.pause_seconds = min(inquiry.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+

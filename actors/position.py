@@ -1,0 +1,490 @@
+"""PositionActor: owns one position; nothing else may change it.
+
+Every change passes through this mailbox: compute first (`advance`), assign, save, and only once the save is acknowledged let
+the effects go, those that the acknowledged state still wants. Protective full closes alone may leave before.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pykka
+import structlog
+
+from actors.directory import Directory, Published
+from actors.domain.advance import advance
+from actors.domain.errors import CommandRefused, DomainError, PlanRefused
+from actors.domain.events import (
+    AmendPlan,
+    Cancel,
+    CloseManually,
+    Effect,
+    Event,
+    LookUp,
+    Note,
+    Observe,
+    OrderWithheld,
+    PriceMoved,
+    Submit,
+    TimePassed,
+)
+from actors.domain.model import IntentStatus, Micros, Phase, Position
+from actors.domain.outcomes import wanted
+from actors.domain.plans import parse_plan
+from actors.domain.prices import next_deadline
+from actors.domain.schema import SCHEMA, dump
+from actors.messages import Amended, AmendRequest, CloseAccepted, CloseRequest, Opened, Refusal
+from actors.opening import Opening
+from actors.recovery import Recovery
+from actors.runtime.base import Clock, Ref, Reply, tell
+from actors.settings import AccountSettings
+from actors.traffic import (
+    ActorFailed,
+    AlsoAnswer,
+    BeginOpening,
+    BeginRecovery,
+    CancelOrder,
+    Finished,
+    GapRead,
+    LookUpOrder,
+    MarketPrice,
+    OpeningEnded,
+    PriceSettled,
+    ReadSlot,
+    Register,
+    SendOrder,
+    SlotFreed,
+    SlotRead,
+    SlotTaken,
+    Unregister,
+)
+from persistence.messages import Save, Saved, SaveFailed
+
+CONFIRM_SECONDS = 1.0
+SHORTEST_WAKE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionParts:
+    """What a PositionActor works with; `order_tag` is the installation's 8 hex digits."""
+
+    position_id: str
+    account: AccountSettings
+    symbol: str
+    order_tag: str
+    clock: Clock
+    directory: Directory
+    gateway: Ref
+    market: Ref
+    persistence: Ref
+    supervisor: Ref
+    stop_triggers: tuple[Any, ...]
+    lockstep: bool
+    publish: Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """A reminder that time alone may change something."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waits for the acknowledgement of a change."""
+
+    change: int
+    effect: Effect | None = None
+    answer: Callable[[Published], None] | None = None
+
+
+class PositionActor(pykka.ThreadingActor):
+    """Owns one position. Every change passes through this mailbox."""
+
+    use_daemon_thread = True
+
+    def __init__(self, parts: PositionParts) -> None:
+        """It is empty until BeginOpening or BeginRecovery tells what it is."""
+        super().__init__()
+        self.parts = parts
+        self.position: Position | None = None
+        self._version = 0
+        self._epoch = 0
+        self._change = 0
+        self._acked_change = 0
+        self._states: dict[int, Position] = {}
+        self._waiting: list[_Waiting] = []
+        self._audit: list[dict[str, Any]] = []
+        self._observing = 0
+        self._sequence = 0
+        self._wake_at: Micros | None = None
+        self._ended = False
+        self._opening: Opening | None = None
+        self._recovery: Recovery | None = None
+        self.log = structlog.get_logger().bind(position=parts.position_id, account=parts.account.name)
+
+    def on_receive(self, message: object) -> None:
+        """Events of the market, the venue, the store and people."""
+        if self._ended:
+            _refuse_late(message)
+            return
+        match message:
+            case MarketPrice():
+                self._on_price(message)
+            case Saved():
+                self._on_saved(message)
+            case SaveFailed():
+                self._on_save_failed(message)
+            case SlotRead():
+                self._observing = max(0, self._observing - 1)
+                reader = self._opening or self.recovery
+                reader.on_slot(message)
+                self._settle()
+            case GapRead():
+                self.recovery.on_gap(message)
+            case BeginOpening():
+                self._opening = Opening(self, message.request)
+                self._opening.begin()
+            case AlsoAnswer():
+                self._also_answer(message)
+            case BeginRecovery():
+                self._version, self._epoch = message.version, message.epoch
+                self.recovery.begin(message)
+            case CloseRequest():
+                self._on_close_request(message)
+            case AmendRequest():
+                self._on_amend_request(message)
+            case _Wake():
+                self._on_wake()
+            case _ if isinstance(message, Event):
+                self.apply(message)
+            case _:
+                raise TypeError(f"PositionActor cannot take {type(message).__name__}")
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        """The supervisor starts it again from its snapshot; what was not acknowledged never happened."""
+        del exception_type, traceback
+        for waiting in self._waiting:
+            if waiting.answer is not None:
+                # Whether it was saved is open; the caller's time-out tells him to repeat with the same id.
+                self.log.warning("actor.answer_lost", change=waiting.change)
+        failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=repr(exception_value))
+        tell(self.parts.supervisor, failure)
+
+    # -- the transition --------------------------------------------------------------------------------------------
+
+    @property
+    def recovery(self) -> Recovery:
+        """How this position comes back, and what it makes of a read of its slot."""
+        if self._recovery is None:
+            self._recovery = Recovery(self)
+        return self._recovery
+
+    def apply(self, event: Event, answer: Callable[[Published], None] | None = None) -> None:
+        """Advance by one event, save, and release what may be released. Raises DomainError, nothing changed."""
+        before = self.position
+        if before is None:
+            return
+        after, effects = advance(before, event)
+        if self._recovery is not None:
+            self._recovery.on_event(event)
+        self.take(before, after, effects, answer)
+
+    def take(
+        self,
+        before: Position | None,
+        after: Position,
+        effects: tuple[Effect, ...],
+        answer: Callable[[Published], None] | None = None,
+    ) -> None:
+        """Make `after` the state: save it if it differs, queue its effects behind the save."""
+        self.position = after
+        notes = [effect for effect in effects if isinstance(effect, Note)]
+        if after != before or notes:
+            self._change += 1
+            self._save(after, notes)
+        for effect in effects:
+            if isinstance(effect, Submit) and effect.urgent:
+                self._release(effect)
+            else:
+                self._waiting.append(_Waiting(self._change, effect=effect))
+        if answer is not None:
+            self._waiting.append(_Waiting(self._change, answer=answer))
+        if self._waiting and self._acked_change >= self._change:
+            self._release_acknowledged(after)
+        self._arm_wake(after)
+        self._settle()
+
+    def _save(self, position: Position, notes: list[Note]) -> None:
+        self._states[self._change] = position
+        events = [
+            {"name": note.name, "at": note.at, "position": position.id, "fields": _plain(note.fields)} for note in notes
+        ]
+        tell(
+            self.parts.persistence,
+            Save(
+                shard=self.parts.account.shard,
+                position_id=position.id,
+                schema=SCHEMA,
+                grew_from=self._version,
+                change=self._change,
+                state=dump(position),
+                reply_to=self.actor_ref,
+                events=events,
+                closed=position.phase is Phase.CLOSED,
+            ),
+        )
+
+    def _on_saved(self, message: Saved) -> None:
+        if message.change <= self._acked_change:
+            return
+        acknowledged = self._states.get(message.change)
+        self._acked_change = message.change
+        self._version, self._epoch = message.version, message.epoch
+        self._states = {change: state for change, state in self._states.items() if change > message.change}
+        if acknowledged is None:
+            return
+        self._publish(acknowledged)
+        self._release_acknowledged(acknowledged)
+        if acknowledged.phase is Phase.CLOSED and not self._waiting:
+            self._finish()
+            return
+        self._settle()
+
+    def _publish(self, position: Position) -> None:
+        self.parts.directory.positions[position.id] = Published(
+            position_id=position.id,
+            account=position.account,
+            position=position,
+            version=self._version,
+            epoch=self._epoch,
+            quarantined="flipped on the exchange" if position.phase is Phase.QUARANTINED else "",
+        )
+
+    def _on_save_failed(self, message: SaveFailed) -> None:
+        """Definite: another version is stored, or another keeper owns the shard. This actor cannot go on."""
+        if self._opening is not None and self._version == 0:
+            self._opening.on_save_failed(message.error)
+            return
+        self._ended = True
+        failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=str(message.error))
+        tell(self.parts.supervisor, failure)
+
+    # -- effects ---------------------------------------------------------------------------------------------------
+
+    def _release_acknowledged(self, acknowledged: Position) -> None:
+        """Let go what waited for this acknowledgement, and of the orders only those still wanted in it."""
+        due = [waiting for waiting in self._waiting if waiting.change <= self._acked_change]
+        self._waiting = [waiting for waiting in self._waiting if waiting.change > self._acked_change]
+        withheld: list[str] = []
+        for waiting in due:
+            if waiting.answer is not None:
+                waiting.answer(self.parts.directory.positions[acknowledged.id])
+            elif isinstance(waiting.effect, Submit) and not wanted(acknowledged, waiting.effect.client_order_id):
+                withheld.append(waiting.effect.client_order_id)
+            elif waiting.effect is not None:
+                self._release(waiting.effect)
+        for order_id in withheld:
+            self.apply(OrderWithheld(at=self.event_time(), client_order_id=order_id))
+
+    def _release(self, effect: Effect) -> None:
+        parts = self.parts
+        match effect:
+            case Submit():
+                tell(parts.gateway, SendOrder(symbol=parts.symbol, submit=effect, reply_to=self.actor_ref))
+            case Cancel():
+                tell(parts.gateway, CancelOrder(symbol=parts.symbol, cancel=effect, reply_to=self.actor_ref))
+            case LookUp():
+                tell(parts.gateway, LookUpOrder(symbol=parts.symbol, look_up=effect, reply_to=self.actor_ref))
+            case Observe():
+                self.read_slot(delay_seconds=CONFIRM_SECONDS)
+            case Note():
+                write = self.log.warning if effect.alert else self.log.info
+                write(effect.name, **_plain(effect.fields))
+                parts.publish(
+                    {
+                        "name": effect.name,
+                        "at": effect.at,
+                        "position": parts.position_id,
+                        "account": parts.account.name,
+                        "fields": _plain(effect.fields),
+                    }
+                )
+
+    def read_slot(self, *, delay_seconds: float = 0.0) -> None:
+        """Ask the gateway for the venue's view of this slot."""
+        self._observing += 1
+        position = self.position
+        since = 0
+        if position is not None:
+            since = position.fills[-1].at if position.fills else position.opened_at
+        tell(
+            self.parts.gateway,
+            ReadSlot(
+                symbol=self.parts.symbol,
+                trades_since=since,
+                reply_to=self.actor_ref,
+                delay_seconds=delay_seconds,
+            ),
+        )
+
+    # -- prices and time -------------------------------------------------------------------------------------------
+
+    def event_time(self) -> Micros:
+        """Now, by the venue's own time: that of the latest price, or the wall where there is none."""
+        quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
+        times = [quote.at] if quote is not None else [self.parts.clock.now()]
+        if self.position is not None:
+            times.append(self.position.updated_at)
+        return max(times)
+
+    def manage(self) -> None:
+        """From now on reports of the slot's orders and prices of the symbol come here."""
+        parts = self.parts
+        tell(parts.gateway, SlotTaken(position_id=parts.position_id, symbol=parts.symbol, ref=self.actor_ref))
+        tell(parts.market, Register(position_id=parts.position_id, ref=self.actor_ref))
+
+    def _on_price(self, message: MarketPrice) -> None:
+        self._sequence = message.sequence
+        self.apply(PriceMoved(quote=message.quote))
+        self._settle()
+
+    def _settle(self) -> None:
+        """In lockstep: say that a price has settled, once its changes are saved and its orders are booked."""
+        position = self.position
+        if not self._sequence or position is None or self._waiting or self._acked_change < self._change:
+            return
+        if self._observing or position.reconciling or not quiet(position):
+            return
+        tell(self.parts.market, PriceSettled(position_id=position.id, sequence=self._sequence))
+        self._sequence = 0
+
+    def _arm_wake(self, position: Position) -> None:
+        deadline = None if self.parts.lockstep else next_deadline(position)
+        if deadline is None or deadline == self._wake_at:
+            return
+        now = self.event_time()
+        if deadline <= now:
+            return
+        self._wake_at = deadline
+        delay = max(SHORTEST_WAKE_SECONDS, (deadline - now) / 1_000_000)
+        self.parts.clock.tell_after(delay, self.actor_ref, _Wake())
+
+    def _on_wake(self) -> None:
+        position, self._wake_at = self.position, None
+        if position is None:
+            return
+        quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
+        at = self.event_time() if quote is not None else self.parts.clock.now()
+        self.apply(TimePassed(at=at))
+        self._arm_wake(self.position or position)
+
+    # -- people ----------------------------------------------------------------------------------------------------
+
+    def _on_close_request(self, message: CloseRequest) -> None:
+        event = CloseManually(at=self.event_time(), fraction=message.fraction, request_id=message.request_id)
+
+        def answer(published: Published) -> None:
+            requests = published.position.close_requests if published.position else ()
+            wanted_id = message.request_id
+            for request in reversed(requests):
+                if not wanted_id or request.request_id == wanted_id:
+                    message.reply.set(
+                        CloseAccepted(leg=request.leg, request_id=request.request_id, quantity=request.quantity)
+                    )
+                    return
+
+        self._command(event, message.reply, answer)
+
+    def _on_amend_request(self, message: AmendRequest) -> None:
+        if message.expected_version is not None and message.expected_version != self._version:
+            text = f"the position is at version {self._version}, not {message.expected_version}; read it and try again"
+            message.reply.set(Refusal(code="stale_version", message=text))
+            return
+        try:
+            plan = parse_plan(message.body, numbers=True)
+        except PlanRefused as error:
+            message.reply.set(refusal_of(error))
+            return
+        event = AmendPlan(
+            at=self.event_time(),
+            plan=plan,
+            allow_looser_stop=message.allow_looser_stop,
+            act_now=message.act_now,
+        )
+        self._command(event, message.reply, lambda published: message.reply.set(Amended(published=published)))
+
+    def _command(self, event: Event, reply: Reply, answer: Callable[[Published], None]) -> None:
+        if self.position is None or self.position.reconciling:
+            reply.set(Refusal(code="not_ready", message="the position is not reconciled yet; try again in a moment"))
+            return
+        try:
+            self.apply(event, answer)
+        except DomainError as error:
+            reply.set(refusal_of(error))
+
+    def _also_answer(self, message: AlsoAnswer) -> None:
+        """A repeat of the opening request, perhaps while the first is still under way."""
+        request = message.request
+        if self._opening is not None and self.position is None:
+            self._opening.also(request.reply)
+        elif self._version:
+            published = self.parts.directory.positions[self.parts.position_id]
+            request.reply.set(Opened(published=published, repeated=True))
+        else:
+            opened: Callable[[Published], None] = lambda done: request.reply.set(Opened(published=done, repeated=True))  # noqa: E731
+            self._waiting.append(_Waiting(self._change, answer=opened))
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        """The opening is durable: the slot is ours."""
+        tell(self.parts.supervisor, OpeningEnded(position_id=self.parts.position_id, accepted=True))
+
+    def abandon(self) -> None:
+        """The opening was refused: nothing was saved, nothing was sent."""
+        self._ended = True
+        tell(self.parts.supervisor, OpeningEnded(position_id=self.parts.position_id, accepted=False))
+
+    def _finish(self) -> None:
+        parts = self.parts
+        if self._sequence:
+            tell(parts.market, PriceSettled(position_id=parts.position_id, sequence=self._sequence))
+        tell(parts.market, Unregister(position_id=parts.position_id))
+        tell(parts.gateway, SlotFreed(position_id=parts.position_id, symbol=parts.symbol))
+        tell(parts.supervisor, Finished(position_id=parts.position_id))
+        self._ended = True
+
+
+def quiet(position: Position) -> bool:
+    """No order of it is under way: all are at rest, owed or done."""
+    return all(
+        not intent.live or (intent.status is IntentStatus.RESTING and not intent.cancel_requested)
+        for intent in position.intents
+    )
+
+
+def refusal_of(error: DomainError) -> Refusal:
+    """A domain error as the edge's answer."""
+    if isinstance(error, CommandRefused):
+        return Refusal(code=error.code, message=error.message, field=error.field)
+    if isinstance(error, PlanRefused):
+        first = error.faults[0]
+        return Refusal(code=first.code, message=first.message, field=first.field, faults=error.faults)
+    return Refusal(code="refused", message=str(error))
+
+
+def _refuse_late(message: object) -> None:
+    """A request that reaches an actor which has ended."""
+    if isinstance(message, CloseRequest | AmendRequest):
+        message.reply.set(Refusal(code="closed", message=f"position {message.position_id} is closed already"))
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Audit fields as plain values: decimals as strings without exponent, None left out."""
+    plain: dict[str, Any] = {}
+    for key, value in fields.items():
+        if value is not None:
+            plain[key] = value if isinstance(value, str | int | bool) else f"{value:f}"
+    return plain
+
+

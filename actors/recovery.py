@@ -1,0 +1,163 @@
+"""How a PositionActor comes back, and what it makes of a read of its slot.
+
+After a restart: look up every intent without a terminal outcome → read the slot → book, compare, backfill → go on. Until
+then prices are not asked for, so nothing acts before it is reconciled.
+"""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from actors.domain.advance import advance
+from actors.domain.events import (
+    Event,
+    ExtremesBackfilled,
+    ForeignOrderSeen,
+    OrderAbsent,
+    OrderReported,
+    OrphanSeen,
+    PositionObserved,
+    Reconciled,
+)
+from actors.domain.events import Recovered as PositionRecovered
+from actors.domain.model import ZERO, OrderKind, Position, Quote, Reason
+from actors.domain.schema import load
+from actors.opening import terms_of
+from actors.runtime.base import tell
+from actors.traffic import BeginRecovery, GapRead, ReadGap, Recovered, SlotRead
+
+if TYPE_CHECKING:
+    from actors.position import PositionActor
+
+
+class Recovery:
+    """One comeback under way, and afterwards the reader of its slot."""
+
+    def __init__(self, actor: "PositionActor") -> None:
+        """Belongs to one actor for its whole life."""
+        self._actor = actor
+        self._open_lookups: set[str] = set()
+        self._recovering = False
+        self._read: SlotRead | None = None
+
+    def begin(self, message: BeginRecovery) -> None:
+        """Load the stored state and ask for the truth about its orders. Raises ValueError for a state it cannot read."""
+        actor = self._actor
+        position = load(message.state, message.schema)
+        self._recovering = True
+        # Before any answer can arrive: what the look-ups must settle, sent or only planned.
+        self._open_lookups = {intent.client_order_id for intent in position.intents if not intent.status.terminal}
+        actor.position = position
+        at = max(position.updated_at, actor.event_time())
+        event = PositionRecovered(at=at, terms=terms_of(actor), instrument=position.instrument)
+        after, effects = advance(position, event)
+        # A spilled state is not the stored one: it is saved again, whatever the comeback itself changes.
+        actor.take(None if message.spilled else position, after, effects)
+        self._when_looked_up()
+
+    def on_event(self, event: Event) -> None:
+        """An answer about an order: once all are in, the slot is read."""
+        if not self._recovering:
+            return
+        if isinstance(event, OrderReported | OrderAbsent) and event.client_order_id in self._open_lookups:
+            self._open_lookups.discard(event.client_order_id)
+            self._when_looked_up()
+
+    def _when_looked_up(self) -> None:
+        if self._recovering and not self._open_lookups and self._read is None:
+            self._actor.read_slot()
+
+    def on_slot(self, slot: SlotRead) -> None:
+        """Compare what the venue holds with what is recorded."""
+        actor, position = self._actor, self._actor.position
+        if position is None:
+            return
+        self._foreign_and_orphans(position, slot)
+        actor.apply(
+            PositionObserved(
+                at=max(slot.at, position.updated_at),
+                quantity=_own_direction(position, slot),
+                trades=slot.trades,
+                cause=_cause(slot),
+            )
+        )
+        after = actor.position
+        if self._recovering and self._read is None and after is not None and after.observed is None:
+            # A difference that waits for its second read is waited for: nothing acts before it is reconciled.
+            self._read = slot
+            tell(
+                actor.parts.gateway,
+                ReadGap(
+                    symbol=actor.parts.symbol,
+                    source=position.plan.stop_source,
+                    since=position.updated_at,
+                    reply_to=actor.actor_ref,
+                ),
+            )
+
+    def _foreign_and_orphans(self, position: Position, slot: SlotRead) -> None:
+        actor = self._actor
+        known = {intent.client_order_id for intent in position.intents}
+        for order in slot.orders:
+            if order.client_order_id in known or not order.reduce_only:
+                continue
+            if order.client_order_id.startswith(position.order_tag):
+                actor.apply(
+                    OrphanSeen(
+                        at=slot.at,
+                        client_order_id=order.client_order_id,
+                        kind=order.kind,
+                        quantity=order.quantity,
+                        trigger_price=order.trigger_price,
+                    )
+                )
+            else:
+                described = f"{order.kind.value} {order.side.value} {order.quantity:f}"
+                if order.kind is OrderKind.STOP_MARKET and order.trigger_price is not None:
+                    described += f" at {order.trigger_price:f}"
+                actor.apply(
+                    ForeignOrderSeen(at=slot.at, venue_order_id=order.venue_order_id, description=described)
+                )
+
+    def on_gap(self, gap: GapRead) -> None:
+        """Backfill the extremes from completed candles that began after the last save, then go on."""
+        actor, position, slot = self._actor, self._actor.position, self._read
+        if not self._recovering or position is None or slot is None:
+            return
+        since = max(position.updated_at, position.peak_at or 0)
+        candles = [candle for candle in gap.candles if candle.at > since]
+        if candles or not gap.complete:
+            highest = max(candles, key=lambda candle: candle.high, default=None)
+            lowest = min(candles, key=lambda candle: candle.low, default=None)
+            same_source = position.plan.targets_source is gap.source
+            actor.apply(
+                ExtremesBackfilled(
+                    at=max(slot.at, position.updated_at),
+                    exact=gap.complete,
+                    high=highest.high if highest else None,
+                    high_at=highest.at if highest else 0,
+                    low=lowest.low if lowest else None,
+                    low_at=lowest.at if lowest else 0,
+                    targets_high=highest.high if highest and same_source else None,
+                    targets_low=lowest.low if lowest and same_source else None,
+                )
+            )
+        self._recovering = False
+        quote = slot.quote if slot.quote is not None else Quote(at=slot.at)
+        actor.apply(Reconciled(at=max(slot.at, position.updated_at), quote=quote))
+        actor.manage()
+        tell(actor.parts.supervisor, Recovered(position_id=position.id))
+
+
+def _own_direction(position: Position, slot: SlotRead) -> Decimal:
+    held = slot.position
+    if held is None:
+        return ZERO
+    return held.quantity if held.side is position.side else -held.quantity
+
+
+def _cause(slot: SlotRead) -> Reason:
+    for trade in reversed(slot.trades):
+        if trade.cause in ("liquidated", "adl"):
+            return Reason(trade.cause)
+    return Reason.EXTERNAL
+

@@ -1,0 +1,364 @@
+"""The one place where everything is wired together; nobody else names the Redis store or a concrete venue."""
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from actors.directory import Directory
+from actors.domain.schema import SCHEMA, known_fields
+from actors.health import HealthActor, HealthParts
+from actors.messages import DrainService
+from actors.runtime.base import Ref, Runtime, tell
+from actors.runtime.threads import ThreadRuntime
+from actors.settings import AccountSettings
+from actors.supervisor import SupervisorActor, SupervisorParts
+from actors.traffic import Boot, Watch
+from actors.venues.base import Venue
+from actors.venues.paper import PaperVenue
+from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySettings, SymbolSettings, WalkSettings
+from persistence.actor import PersistenceActor
+from persistence.failure_log import FailureLog, FailureRecord
+from persistence.lease import LeaseBoard, boottime
+from persistence.redis_server import EmbeddedRedis
+from persistence.redis_store import RedisStore
+from persistence.store import Store
+from service.config import AccountConfig, Config
+from service.event_hub import EventHub
+from service.http import create_app
+from service.http_server import HttpServer
+
+DRAIN_SECONDS = 15.0
+
+
+class CannotStart(Exception):
+    """The service cannot start here; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The actors of one keeper, wired and waiting for Boot."""
+
+    runtime: Runtime
+    directory: Directory
+    leases: LeaseBoard
+    persistence: Ref
+    health: Ref
+    supervisor: Ref
+
+    def boot(self) -> None:
+        """Take the shards and go."""
+        tell(self.supervisor, Boot())
+
+
+def assemble(
+    runtime: Runtime,
+    *,
+    store: Store,
+    failure_log: FailureRecord,
+    accounts: tuple[AccountSettings, ...],
+    venues: Mapping[str, Venue],
+    order_tag: str,
+    owner: str,
+    dead_owner: Callable[[str], bool] | None = None,
+    publish: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    lease_ttl_seconds: float = 10.0,
+    clock_seconds: Callable[[], float] = boottime,
+    health_seconds: float = 10.0,
+) -> House:
+    """Spawn the core actors on any runtime. `clock_seconds` is the clock that lease deadlines are on."""
+    # The persistence actor tells only changes; before the first one the leases say whether the store answers.
+    directory, leases = Directory(store_reachable=True), LeaseBoard()
+
+    def reachable(now: bool) -> None:
+        directory.store_reachable = now
+
+    persistence = runtime.spawn(
+        PersistenceActor,
+        store,
+        failure_log,
+        leases,
+        runtime.clock,
+        owner,
+        dead_owner=dead_owner,
+        lease_ttl_seconds=lease_ttl_seconds,
+        boottime=clock_seconds,
+        on_reachable=reachable,
+    )
+    health = runtime.spawn(
+        HealthActor, HealthParts(directory=directory, clock=runtime.clock, interval_seconds=health_seconds)
+    )
+    supervisor = runtime.spawn(
+        SupervisorActor,
+        SupervisorParts(
+            runtime=runtime,
+            directory=directory,
+            leases=leases,
+            persistence=persistence,
+            health=health,
+            accounts=accounts,
+            venues=venues,
+            order_tag=order_tag,
+            publish=publish,
+            boottime=clock_seconds,
+        ),
+    )
+    for name, kind, ref in (
+        ("supervisor", "SupervisorActor", supervisor),
+        ("persistence", "PersistenceActor", persistence),
+    ):
+        tell(health, Watch(name=name, kind=kind, ref=ref))
+    return House(
+        runtime=runtime,
+        directory=directory,
+        leases=leases,
+        persistence=persistence,
+        health=health,
+        supervisor=supervisor,
+    )
+
+
+# -- the service -------------------------------------------------------------------------------------------------------
+
+
+class Application:
+    """One keeper process: data directory, Redis, venues, actors, HTTP."""
+
+    def __init__(self, config: Config) -> None:
+        """Nothing is touched before `start`."""
+        self.config = config
+        self.runtime = ThreadRuntime()
+        self.events = EventHub()
+        self.http: HttpServer | None = None
+        self.house: House | None = None
+        self._lock: IO[str] | None = None
+        self._server: EmbeddedRedis | None = None
+        self._store: Store | None = None
+
+    @property
+    def directory(self) -> Directory:
+        """What may be read without a mailbox."""
+        return self._running().directory
+
+    @property
+    def supervisor(self) -> Ref:
+        """Where requests are told."""
+        return self._running().supervisor
+
+    @property
+    def persistence(self) -> Ref:
+        """Where the audit trail is read."""
+        return self._running().persistence
+
+    def _running(self) -> House:
+        if self.house is None:
+            raise CannotStart("the service has not started")
+        return self.house
+
+    def start(self) -> None:
+        """Start everything. Raises CannotStart (and the errors of venues, Redis and HTTP, each with its remedy)."""
+        config = self.config
+        self._lock = lock_data_dir(config.data_dir)
+        order_tag = installation_tag(config.data_dir)
+        place = _place(self._lock)
+        url = config.redis.url
+        before_connect: Callable[[], None] | None = None
+        if url is None:
+            server = self._server = EmbeddedRedis(config.data_dir)
+            url = server.ensure()
+            before_connect = _ensurer(server)
+        self._store = RedisStore(url, newest_schema=SCHEMA, known_fields=known_fields(), before_connect=before_connect)
+        venues = {
+            name: build_venue(account, config.data_dir, self.runtime) for name, account in config.accounts.items()
+        }
+        ttls = [account.lease_ttl_seconds for account in config.accounts.values() if account.lease_ttl_seconds]
+        self.house = assemble(
+            self.runtime,
+            store=self._store,
+            failure_log=FailureLog(config.data_dir / "failures.jsonl", self.runtime.clock.now),
+            accounts=tuple(account.settings for account in config.accounts.values()),
+            venues=venues,
+            order_tag=order_tag,
+            owner=f"{order_tag}/{place}/{os.getpid()}-{time.time_ns()}",
+            # The lock on this data directory is ours: whoever held a lease from here before has ended.
+            dead_owner=lambda owner: owner.startswith(f"{order_tag}/{place}/"),
+            publish=self.events.publish,
+            lease_ttl_seconds=min(ttls, default=10.0),
+        )
+        app = create_app(
+            directory=self.house.directory,
+            supervisor=self.house.supervisor,
+            persistence=self.house.persistence,
+            plans=config.plans,
+            events=self.events,
+            token=config.http.token,
+        )
+        self.http = HttpServer(app, config.http.host, config.http.port, self.events)
+        self.http.start()
+        self.house.boot()
+
+    def healthy(self) -> bool:
+        """Whether the core actors live; without them the process must end, and be started again."""
+        house = self.house
+        return house is not None and house.supervisor.is_alive() and house.persistence.is_alive()
+
+    def stop(self) -> None:
+        """Drain: what was accepted becomes durable, leases are given up, Redis ends last."""
+        if self.house is not None:
+            reply = self.runtime.reply()
+            if tell(self.house.supervisor, DrainService(reply=reply)):
+                try:
+                    reply.get(timeout=DRAIN_SECONDS)
+                except Exception:  # noqa: BLE001 - a drain that fails must not keep the rest from ending
+                    structlog.get_logger().warning("service.drain_incomplete", remedy="nothing acknowledged is lost")
+        if self.http is not None:
+            self.http.stop()
+        if self.house is not None:
+            for ref in (self.house.health, self.house.supervisor, self.house.persistence):
+                self.runtime.stop(ref, 2.0)
+        if self._store is not None:
+            self._store.close()
+        if self._server is not None:
+            self._server.stop()
+        self.runtime.close()
+        if self._lock is not None:
+            self._lock.close()
+        structlog.get_logger().info("service.stopped")
+
+
+def build(config: Config) -> Application:
+    """The application of this configuration, not started."""
+    return Application(config)
+
+
+def open_store(config: Config, *, start_server: bool = True) -> tuple[Store, Callable[[], None]]:
+    """The store for reading from outside the service, and what to call when done.
+
+    An embedded server that runs is used as it is; where none runs, one is started for the while.
+    """
+    if config.redis.url is not None:
+        store = RedisStore(config.redis.url, newest_schema=SCHEMA, known_fields=known_fields())
+        return store, store.close
+    server = EmbeddedRedis(config.data_dir)
+    running = server.pid() is not None
+    if not running and not start_server:
+        raise CannotStart(f"no Redis runs in {config.data_dir}; start the service first")
+    store = RedisStore(server.ensure(), newest_schema=SCHEMA, known_fields=known_fields())
+
+    def done() -> None:
+        store.close()
+        if not running:
+            server.stop()
+
+    return store, done
+
+
+def _ensurer(server: EmbeddedRedis) -> Callable[[], None]:
+    def ensure() -> None:
+        server.ensure()
+
+    return ensure
+
+
+# -- the data directory ------------------------------------------------------------------------------------------------
+
+
+def lock_data_dir(data_dir: Path) -> IO[str]:
+    """Hold the data directory for this process; the kernel lets go of it when the process ends, however it ends."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (data_dir / "lock").open("a+")
+    except OSError as error:
+        raise CannotStart(
+            f"the data directory {data_dir} cannot be used: {error}; name another with --data-dir"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        message = f"another keeper (pid {holder}) runs on {data_dir}; stop it, or use another --data-dir"
+        raise CannotStart(message) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _place(lock: IO[str]) -> str:
+    """Which kernel and which file hold the lock: a copy of the data directory is another place."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        boot = secrets.token_hex(8)
+    status = os.fstat(lock.fileno())
+    return f"{boot}/{status.st_dev:x}-{status.st_ino:x}"
+
+
+def installation_tag(data_dir: Path) -> str:
+    """Eight hex digits that mark this installation's orders; made once, kept in the data directory."""
+    path = data_dir / "installation"
+    if path.exists():
+        tag = path.read_text(encoding="ascii").strip()
+        if len(tag) != 8 or any(digit not in "0123456789abcdef" for digit in tag):
+            raise CannotStart(f"{path} must hold 8 hex digits; restore it, or its orders cannot be recognised")
+        return tag
+    tag = secrets.token_hex(4)
+    draft = path.with_suffix(".new")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(tag + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    folder = os.open(data_dir, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return tag
+
+
+# -- venues ------------------------------------------------------------------------------------------------------------
+
+
+def build_venue(account: AccountConfig, data_dir: Path, runtime: Runtime) -> Venue:
+    """The venue of one account. This release has the paper venue."""
+    return PaperVenue(account=account.name, settings=paper_settings(account, data_dir), runtime=runtime)
+
+
+def paper_settings(account: AccountConfig, data_dir: Path) -> PaperSettings:
+    """What the configuration says, in the paper venue's words."""
+    market = account.market
+    symbols: dict[str, SymbolSettings] = {symbol: ReplaySettings(file=file) for symbol, file in market.replay.items()}
+    for symbol, walk in market.random_walk.items():
+        symbols[symbol] = WalkSettings(
+            price=walk.price,
+            volatility=walk.volatility,
+            drift=walk.drift,
+            seed=walk.seed or account.name,
+            interval_seconds=walk.interval_seconds,
+            waypoints=walk.waypoints,
+        )
+    limits = {
+        symbol: {
+            name: value
+            for name in ("tick_size", "quantity_step", "minimum_quantity", "minimum_notional")
+            if (value := getattr(instrument, name)) is not None
+        }
+        for symbol, instrument in account.instruments.items()
+    }
+    fee = {} if account.taker_fee_percent is None else {"taker_fee_percent": account.taker_fee_percent}
+    return PaperSettings(
+        path=data_dir / f"paper-{account.name}.sqlite",
+        market=MarketSettings(symbols=symbols),
+        limits=limits,
+        speed="max" if market.speed is None else float(market.speed),
+        **fee,
+    )

@@ -370,7 +370,10 @@ class GatewayActor(pykka.ThreadingActor):
 
     def _event_time(self, symbol: str) -> Micros:
         quote = self._parts.directory.quote(self._parts.settings.name, symbol)
-        return quote.at if quote is not None else self._parts.clock.now()
+        if quote is not None:
+            return quote.at
+        # A venue with a time of its own is not asked for the wall's: 0 is before everything, and changes no stamp.
+        return 0 if self._parts.venue.traits.own_time else self._parts.clock.now()
 
     # -- quarantine ------------------------------------------------------------------------------------------------
 

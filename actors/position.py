@@ -80,6 +80,7 @@ class PositionParts:
     supervisor: Ref
     stop_triggers: tuple[Any, ...]
     lockstep: bool
+    own_time: bool
     publish: Callable[[Mapping[str, Any]], None]
 
 
@@ -332,10 +333,10 @@ class PositionActor(pykka.ThreadingActor):
     def event_time(self) -> Micros:
         """Now, by the venue's own time: that of the latest price, or the wall where there is none."""
         quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
-        times = [quote.at] if quote is not None else [self.parts.clock.now()]
-        if self.position is not None:
-            times.append(self.position.updated_at)
-        return max(times)
+        known = self.position.updated_at if self.position is not None else 0
+        if quote is not None:
+            return max(quote.at, known)
+        return known if self.parts.own_time else max(self.parts.clock.now(), known)
 
     def manage(self) -> None:
         """From now on reports of the slot's orders and prices of the symbol come here."""
@@ -373,9 +374,7 @@ class PositionActor(pykka.ThreadingActor):
         position, self._wake_at = self.position, None
         if position is None:
             return
-        quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
-        at = self.event_time() if quote is not None else self.parts.clock.now()
-        self.apply(TimePassed(at=at))
+        self.apply(TimePassed(at=self.event_time()))
         self._arm_wake(self.position or position)
 
     # -- people ----------------------------------------------------------------------------------------------------

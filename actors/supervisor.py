@@ -283,6 +283,7 @@ class SupervisorActor(pykka.ThreadingActor):
                 supervisor=self.actor_ref,
                 stop_triggers=account.venue.traits.stop_triggers,
                 lockstep=account.venue.traits.lockstep,
+                own_time=account.venue.traits.own_time,
                 publish=parts.publish,
             ),
         )

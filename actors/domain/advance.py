@@ -79,7 +79,8 @@ def advance(position: Position, event: Event) -> tuple[Position, tuple[Effect, .
         return position, ()
     step = Step(position)
     _RULES[type(event)](step, event)
-    work(step, event.at)
+    # A report may be older than what is known already; what is decided now is not decided in the past.
+    work(step, max(event.at, position.updated_at))
     if step.position != position:
         with_updated(step, event.at)
     return step.position, tuple(step.effects)

@@ -225,13 +225,14 @@ class PricesUpdated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueTraits:
-    """What a venue can do."""
+    """What a venue can do. With `own_time` its time is that of its prices, not the wall's (a replay, a simulation)."""
 
     name: str
     stop_triggers: tuple[Source, ...]
     expires_requests: bool
     live_money: bool
     lockstep: bool
+    own_time: bool = False
 
 
 class Venue(Protocol):

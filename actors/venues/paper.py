@@ -104,6 +104,7 @@ class PaperVenue:
             expires_requests=True,
             live_money=False,
             lockstep=self.floor.settings.speed == "max",
+            own_time=True,
         )
 
     def instruments(self) -> Sequence[Instrument]:

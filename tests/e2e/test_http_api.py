@@ -402,7 +402,7 @@ def test_a_token_is_wanted_where_one_is_configured() -> None:
             error(response, 401)
             assert response.headers["www-authenticate"].startswith("Bearer")
             assert "wrong-token" not in response.text
-        error(client.get("/v1/positions", headers={"Authorization": b"Bearer \xff"}), 401)
+        error(client.get("/v1/positions", headers={b"Authorization": b"Bearer \xff"}), 401)
         assert client.get("/v1/positions", headers={"Authorization": "Bearer right-token"}).status_code == 200
         for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
             assert client.get(path).status_code == 200
@@ -481,6 +481,6 @@ def test_what_is_answered_fits_its_description(client: httpx.Client, service: Se
 
 def test_a_taken_port_is_said_clearly(service: Service) -> None:
     """With the setting to change."""
-    second = HttpServer(lambda *_: None, "127.0.0.1", service.server.port)  # type: ignore[arg-type,return-value]
+    second = HttpServer(lambda *_: None, "127.0.0.1", service.server.port)  # type: ignore[arg-type]
     with pytest.raises(CannotListen, match=r"is taken.*EXITKEEPER_HTTP__PORT"):
         second.start()

@@ -133,9 +133,14 @@ def configure(
 
 
 def _timestamp(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """RFC 3339 UTC, always with microseconds, and first in the line."""
+    """RFC 3339 UTC, always with microseconds. It comes first in the line, then the level and the event's name."""
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return {"timestamp": now, **entry}
+    return {
+        "timestamp": now,
+        "level": entry.get("level"),
+        "event": entry.get("event"),
+        **entry,
+    }
 
 
 def _json(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> bytes:

@@ -225,6 +225,12 @@ def _check_amendment(position: Position, plan: Plan, stop: tuple[Decimal, Reason
         why = under_minimum(position.instrument, legs[target.number], level) if target.number in legs else ""
         if why:
             faults.append(Fault("leg_below_minimum", f"{name}.close", f"{name}: {why}; close more here"))
+    runner = position.quantity - sum(legs.values(), ZERO)
+    if sum((target.close for target in plan.targets), ZERO) != 1:
+        why = under_minimum(position.instrument, runner, position.entry_price or ZERO)
+        if why:
+            message = f"the runner that remains after the targets: {why}; close less, or let the fractions sum to 1"
+            faults.append(Fault("runner_below_minimum", "targets", message))
     if faults:
         raise PlanRefused(tuple(faults))
 

@@ -21,6 +21,7 @@ from actors.domain.model import (
     IntentStatus,
     Micros,
     Phase,
+    Position,
     Reason,
     Target,
 )
@@ -172,14 +173,23 @@ def _filled_of(step: Step, intent: Intent) -> Decimal:
 def reduce(step: Step, price: Decimal, quantity: Decimal) -> None:
     """Take an executed reduction off what remains and into the gross profit."""
     position = step.position
-    entry = position.entry_price or ZERO
-    step.change(
-        remaining=max(ZERO, position.remaining - quantity),
-        realized_pnl=position.realized_pnl + position.side.sign * (price - entry) * quantity,
-    )
+    step.change(remaining=max(ZERO, position.remaining - quantity), realized_pnl=_gross(position))
     if quantity > position.remaining:
         over = quantity - position.remaining
         step.note("position.overfilled", position.updated_at, alert=True, over=over, price=price)
+
+
+def _gross(position: Position) -> Decimal:
+    """The gross profit of all exits: what they brought against their share of what the entry cost.
+
+    From the sums, not from the average entry price, which may have no end: a position closed whole is exact.
+    """
+    if position.quantity == 0:
+        return ZERO
+    exits = [fill for fill in position.fills if fill.leg != "entry"]
+    brought = sum((fill.price * fill.quantity for fill in exits), ZERO)
+    closed = sum((fill.quantity for fill in exits), ZERO)
+    return position.side.sign * (brought - position.entry_value * closed / position.quantity)
 
 
 def on_order_reported(step: Step, event: OrderReported) -> None:
@@ -214,6 +224,8 @@ def _take_open(step: Step, intent: Intent, event: OrderReported) -> None:
         step.change_intent(intent.client_order_id, status=IntentStatus.SENT)
         step.look_up(intent)
     elif not event.read_back:
+        if intent.status is IntentStatus.RESTING:
+            return
         step.change_intent(intent.client_order_id, status=IntentStatus.SENT)
         step.look_up(intent)
     elif intent.cancel_requested:

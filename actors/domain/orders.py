@@ -18,6 +18,7 @@ from actors.domain.model import (
     Reason,
     Source,
 )
+from actors.domain.prices import limit_time
 from actors.domain.step import Step
 
 KEPT_RESIDENTS = 4
@@ -31,12 +32,13 @@ def work(step: Step, at: Micros) -> None:
     if position.phase in (Phase.CLOSED, Phase.QUARANTINED) or position.reconciling:
         return
     _work_entry(step, at)
+    if not _any_live(step, exits_only=True):
+        settle_dust(step, at)
+    limit_time(step, at)
     if step.position.closing_reason is not None:
         _work_full_close(step, at)
     else:
         _work_partials(step, at)
-    if not _any_live(step, exits_only=True):
-        settle_dust(step, at)
     if step.position.remaining > 0 and step.position.closing_reason is None:
         _work_resident(step, at)
     _work_end(step, at)

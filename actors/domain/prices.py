@@ -53,13 +53,11 @@ def on_price(step: Step, event: PriceMoved) -> None:
     price = quote.price(position.plan.targets_source, position.side)
     if price is not None and position.entry_complete and not position.targets_disabled:
         pass_targets(step, price, event.at)
-    limit_time(step, event.at)
 
 
 def on_time(step: Step, event: TimePassed) -> None:
-    """Time alone closes by the time limit."""
-    if watching(step.position):
-        limit_time(step, event.at)
+    """Time alone decides nothing here: the time limit and orders to be tried again follow every event."""
+    del step, event
 
 
 def watching(position: Position) -> bool:
@@ -109,9 +107,7 @@ def follow_peak(step: Step, price: Decimal, at: Micros) -> None:
     if better(position.side, price, peak):
         step.change(peak_price=price, peak_at=at)
         peak = price
-        step.tighten_stop(
-            trailing_stop(position.side, position.trail, peak, position.plan.atr), Reason.TRAILING_STOP
-        )
+    step.tighten_stop(trailing_stop(position.side, position.trail, peak, position.plan.atr), Reason.TRAILING_STOP)
 
 
 def fire_stop(step: Step, at: Micros, price: Decimal) -> None:
@@ -221,10 +217,15 @@ def _arm_trail(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -
 
 
 def limit_time(step: Step, at: Micros) -> None:
-    """Rule 5: the time limit closes all that remains, by event time."""
+    """Rule 5, after every event: the time limit closes all that remains, by event time.
+
+    A target that the same moment passed goes first, and the time limit takes the rest; a later moment does not wait.
+    """
     position = step.position
     limit = position.plan.time_limit_seconds
-    if limit is None or position.entered_at is None or position.closing_reason is not None:
+    if limit is None or position.entered_at is None or not watching(position):
+        return
+    if any(not i.status.terminal and i.reduce_only and not i.resident and i.decided_at == at for i in position.intents):
         return
     if at - position.entered_at >= limit * MICROS_PER_SECOND:
         step.note("position.time_limit", at, seconds=limit)

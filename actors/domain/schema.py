@@ -29,12 +29,14 @@ def load(state: Mapping[str, Any], schema: int) -> Position:
     """The position of a stored dict. Raises ValueError for what cannot be read, a newer schema included."""
     if not 1 <= schema <= SCHEMA:
         raise ValueError(f"schema {schema} is not one this release reads (1 to {SCHEMA})")
+    if not isinstance(state, Mapping):
+        raise ValueError(f"not a position: stored as {type(state).__name__}")
     body: dict[str, Any] = dict(state)
     for version in range(schema, SCHEMA):
         body = _UPCASTERS[version](body)
     try:
         position = _load_record(Position, body)
-    except (KeyError, TypeError, ArithmeticError) as error:
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"not a position: {type(error).__name__}: {error}") from error
     assert isinstance(position, Position)  # noqa: S101 - tells the type checker what _load_record was asked for
     return position

@@ -235,3 +235,11 @@ def test_there_is_nothing_to_amend_before_the_entry_or_after_the_end(phase: str)
         desk.close()
     with pytest.raises(DomainError):
         desk.amend(PLAN)
+
+
+def test_a_new_target_may_not_lie_before_the_last_that_was_hit_by_surprise() -> None:
+    """What the price has passed is `already_crossed` whichever target it belonged to before."""
+    desk = opened(PLAN)
+    desk.price("101")
+    refused = faults(desk, {**PLAN, "targets": [FIRST, {"at": {"percent": "0.9"}, "close": "0.1"}]})
+    assert "already_crossed" in refused

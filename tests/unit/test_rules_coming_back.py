@@ -239,3 +239,38 @@ def test_our_own_fill_explains_a_smaller_position() -> None:
     desk.at += SECOND
     desk.observe("4", trades=(trade,))
     assert desk.position.remaining == D(4)
+
+
+def test_two_reads_of_the_same_moment_are_one_read() -> None:
+    """The same answer delivered twice confirms nothing."""
+    desk = opened(PLAN, held=("observe",))
+    desk.observe("7")
+    desk.observe("7")
+    assert desk.position.remaining == D(10)
+
+
+def test_a_difference_waits_for_our_own_order_under_way() -> None:
+    """TP1 may have filled without our knowing: 6 less is not `external` while that is open."""
+    desk = opened(PLAN, held=("target-", "observe"))
+    desk.price("101")
+    desk.lose("target-1")
+    for _ in range(3):
+        desk.at += SECOND
+        desk.observe("4")
+    assert desk.exits() == []
+    desk.venue = D(10)
+    desk.fill("target-1")
+    desk.at += SECOND
+    desk.observe("4")
+    assert desk.exits() == [("target-1", "take_profit", D(101), D(6))]
+
+
+def test_what_is_decided_while_reconciling_goes_out_afterwards() -> None:
+    """The time limit came during the gap: the close waits for the venue's word, and then for nothing."""
+    desk = opened({**PLAN, "time_limit_seconds": 60})
+    restart(desk)
+    desk.wait(60)
+    assert desk.submits("time_limit") == []
+    reconciled(desk)
+    assert [submit.quantity for submit in desk.submits("time_limit")] == [D(10)]
+    assert desk.venue == 0

@@ -330,3 +330,13 @@ def test_the_runner_is_closed_by_its_trail(side: str) -> None:
     assert sum(quantity for _, _, _, quantity in desk.exits()) == D(10)
     assert desk.phase() == "closed"
     assert desk.position.close_reason == "trailing_stop"
+
+
+def test_a_target_that_closes_all_gives_its_reason_before_the_time_limit(side: str) -> None:
+    """Everything is closed by the target: nothing is left for the time limit to name."""
+    plan = {"stop": {"percent": "5"}, "targets": [{"at": {"percent": "1"}, "close": "1"}], "time_limit_seconds": 60}
+    desk = opened(plan, side)
+    desk.price(*mirrored(side, "101"), seconds=60)
+    assert [(leg, reason, quantity) for leg, reason, _, quantity in desk.exits()] == [
+        ("target-1", "take_profit", D(10))
+    ]

@@ -193,54 +193,6 @@ def test_a_submission_that_was_withheld_never_left() -> None:
     assert len(desk.submits("target-1")) == 1
 
 
-@pytest.mark.parametrize(
-    ("side", "at", "within", "outside"), [("long", "101", "100.8", "100.79"), ("short", "99", "99.19", "99.2")]
-)
-def test_an_owed_partial_waits_for_its_price(side: str, at: str, within: str, outside: str) -> None:
-    """Sent only while the price is at its level or better, less max_slippage_percent; otherwise still owed, same id."""
-    plan = {"stop": {"percent": "5"}, "targets": [{"at": {"percent": "1"}, "close": "0.6"}]}
-    desk = opened(plan, side, held=("target-",))
-    desk.price(at)
-    identity = desk.order("target-1").submit.client_order_id
-    desk.price(outside)
-    desk.lose("target-1")
-    desk.absent("target-1")
-    desk.price(outside)
-    assert len(desk.submits("target-1")) == 1
-    assert desk.intent("target-1").status is IntentStatus.PLANNED
-    desk.price(within)
-    assert [submit.client_order_id for submit in desk.submits("target-1")] == [identity] * 2
-
-
-def test_the_actions_of_an_owed_partial_stand() -> None:
-    """The stop stays at breakeven while the partial waits, and closes all if it is hit."""
-    desk = opened(PLAN, held=("target-",))
-    desk.price("101")
-    desk.lose("target-1")
-    desk.price("100.5")
-    desk.absent("target-1")
-    desk.held.clear()
-    assert desk.position.stop_price == D(100)
-    desk.price("100")
-    assert desk.exits() == [("stop", "breakeven", D(100), D(10))]
-
-
-def test_slippage_is_the_plans() -> None:
-    """A plan with 1 % lets an owed partial go at 1 % under its level."""
-    plan = {
-        "stop": {"percent": "5"},
-        "targets": [{"at": {"percent": "1"}, "close": "0.6"}],
-        "max_slippage_percent": "1",
-    }
-    desk = opened(plan, held=("target-",))
-    desk.price("101")
-    desk.lose("target-1")
-    desk.price("100")
-    desk.absent("target-1")
-    desk.price("100")
-    assert len(desk.submits("target-1")) == 2
-
-
 def short_fill(desk: Desk, quantity: str) -> None:
     """The venue executes part of TP1 and ends the order."""
     desk.fill("target-1", quantity)
@@ -299,18 +251,6 @@ def test_a_report_ahead_of_its_trades_is_asked_for_again() -> None:
     assert any(isinstance(effect, LookUp) for effect in effects)
     desk.fill("target-1")
     assert desk.position.remaining == D(4)
-
-
-def test_a_refused_partial_is_owed_and_not_hammered() -> None:
-    """Definitely not executed: tried again later, with patience."""
-    desk = opened(PLAN, held=("target-",))
-    desk.price("101")
-    desk.refuse("target-1")
-    for _ in range(20):
-        desk.price("101", seconds=0.01)
-    assert len(desk.submits("target-1")) <= 2
-    assert desk.position.remaining == D(10)
-    assert desk.target(1).hit
 
 
 def test_a_refused_full_close_is_tried_again() -> None:
@@ -373,3 +313,45 @@ def test_minimums_do_not_stop_a_protective_close() -> None:
     assert desk.position.remaining == D(2)
     desk.price("99")
     assert desk.venue == 0
+
+
+def test_an_end_without_its_trades_never_raises_a_generation() -> None:
+    """The order says it executed 6 and shows none of it: asking again for 6 would close 12."""
+    desk = opened(PLAN, held=("target-",))
+    desk.price("101")
+    identity = desk.order("target-1").submit.client_order_id
+    for _ in range(4):
+        effects = desk.tell(
+            OrderReported(
+                at=desk.at,
+                client_order_id=identity,
+                state=OrderState.CANCELLED,
+                quantity=D(6),
+                filled=D(6),
+                read_back=True,
+            )
+        )
+        assert any(isinstance(effect, LookUp) for effect in effects)
+    desk.price("101")
+    assert len(desk.submits("target-1")) == 1
+
+
+def test_an_order_with_booked_fills_is_not_absent() -> None:
+    """A lagging read that misses it is asked again, and nothing is sent."""
+    desk = opened(PLAN, held=("target-",))
+    desk.price("101")
+    desk.fill("target-1", "2")
+    effects = desk.absent("target-1")
+    assert any(isinstance(effect, LookUp) for effect in effects)
+    desk.price("101", "101.5")
+    assert len(desk.submits("target-1")) == 1
+
+
+def test_a_full_close_that_is_sent_again_asks_for_what_remains_by_then() -> None:
+    """Between its refusal and the next attempt the partial under way has filled."""
+    desk = opened(PLAN, held=("target-", "stop"))
+    desk.price("101", "99")
+    desk.refuse("stop")
+    desk.fill("target-1")
+    desk.wait(120)
+    assert [submit.quantity for submit in desk.submits("stop")] == [D(10), D(4)]

@@ -20,7 +20,9 @@ CENTRE = 2 * ENTRY
 
 prices = st.integers(min_value=-150, max_value=150).map(lambda move: D(ENTRY) + D(move) / 2)
 paths = st.lists(prices, min_size=1, max_size=25)
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @st.composite
@@ -281,7 +283,9 @@ def disturb_order(desk: Desk, what: str, value: Any, leg: str) -> None:
         desk.report(leg, read_back=True)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(plan=plans(), steps=chaos)
 def test_a_venue_that_does_its_worst_closes_no_more_than_planned(
     plan: dict[str, Any], steps: list[tuple[str, Any]]

@@ -254,3 +254,17 @@ def test_a_stop_that_the_venue_cancelled_is_replaced() -> None:
     desk.price("100")
     assert desk.position.protected
     assert only_stop(desk).leg == "resident-2"
+
+
+def test_a_resident_stop_that_fills_in_part_has_decided_the_close() -> None:
+    """The venue fired our stop; what it leaves unfilled is closed in software, and no target fires any more."""
+    desk = opened(PLAN, held=("resident-", "stop"))
+    desk.report("resident-1")
+    desk.report("resident-1", read_back=True)
+    desk.fill("resident-1", "3", price="95")
+    desk.price("101")
+    assert not desk.target(1).hit
+    assert desk.submits("stop") == []
+    desk.cancelled("resident-1")
+    desk.wait(1)
+    assert [submit.quantity for submit in desk.submits("stop")] == [D(7)]

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -45,12 +46,13 @@ class Client:
     """Asks the service. Every failure is a Failed whose message says what to do next."""
 
     def __init__(self, url: str, token: str | None) -> None:
+        if not _is_url(url):
+            raise click.UsageError(f"{url!r} is not a URL such as http://127.0.0.1:8321")
+        if token and not (token.isascii() and token.isprintable()):
+            raise click.UsageError("the token in the environment is not printable ASCII; correct it")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            # A proxy from the environment has no business between this machine and itself.
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)
-        except (httpx.InvalidURL, UnicodeEncodeError, ValueError):
-            raise click.UsageError(f"{url!r} is not a URL such as http://127.0.0.1:8321") from None
+        # A proxy from the environment has no business between this machine and itself.
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)
         self.url = url
 
     @classmethod
@@ -79,11 +81,18 @@ class Client:
             raise Failed(
                 f"no service answers at {self.url}: start it with `exitkeeper run`, or name it with --url"
             ) from None
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-            raise click.UsageError(f"{self.url!r} is not a URL such as http://127.0.0.1:8321") from None
         except httpx.HTTPError as error:
             raise Failed(f"the service at {self.url} did not answer ({type(error).__name__}).{unknown}") from None
         return _read(response, unknown)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        httpx.URL(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def _read(response: httpx.Response, unknown: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ to the local failure log, kept, and tried again with back-off; nothing is report
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pykka
@@ -27,7 +27,6 @@ from persistence.messages import (
     SaveTapes,
     ShardLost,
     ShardRefused,
-    ShardTaken,
     SnapshotRead,
     TakeShard,
 )
@@ -101,7 +100,7 @@ class PersistenceActor(pykka.ThreadingActor):
         self._batch_limit = batch_limit
         self._reports = Reports(failure_log)
         self._tenure = Tenure(
-            store, leases, owner, dead_owner=dead_owner, ttl_seconds=lease_ttl_seconds, boottime=boottime
+            store, leases, owner, self._reports, dead_owner=dead_owner, ttl_seconds=lease_ttl_seconds, boottime=boottime
         )
         self._on_reachable = on_reachable
         self._books: dict[str, ShardBook] = {}
@@ -252,12 +251,12 @@ class PersistenceActor(pykka.ThreadingActor):
             book = self._books[shard] = ShardBook(shard, lease.epoch, message.reply_to, lease.deadline)
             self._announce(book)
         except LeaseHeld as error:
-            retry_seconds = max(FIRST_RETRY_SECONDS, error.remaining_seconds)
-            _tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=retry_seconds))
+            wait_seconds = max(FIRST_RETRY_SECONDS, error.remaining_seconds)
+            _tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
         except (StoreUnreachable, SnapshotError) as error:
             self._books.pop(shard, None)
-            refused = ShardRefused(shard=shard, message=str(error), retry_seconds=LONGEST_RETRY_SECONDS)
-            _tell(message.reply_to, refused)
+            wait_seconds = LONGEST_RETRY_SECONDS
+            _tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
 
     def _acquire(self, shard: str) -> Lease:
         lease = self._tenure.acquire(shard)
@@ -266,18 +265,8 @@ class PersistenceActor(pykka.ThreadingActor):
 
     def _announce(self, book: ShardBook) -> None:
         """Load the shard and hand it to whoever took it. Raises StoreUnreachable, SnapshotError."""
-        loaded = self._store.load(book.shard)
-        book.learn(loaded)
-        spills = self._tenure.spills(book, loaded, self._failure_log)
-        # Written again under the new epoch: a keeper that dies while it comes back finds them next time too.
-        self._reports.record([replace(spill, epoch=book.epoch) for spill in spills])
-        book.spilled.update(spill.position_id for spill in spills)
+        taken = self._tenure.load(book, self._failure_log)
         book.announced = True
-        states = {spill.position_id: spill.state or {} for spill in spills}
-        schemas = {spill.position_id: spill.schema for spill in spills}
-        taken = ShardTaken(
-            shard=book.shard, epoch=book.epoch, loaded=loaded, spills=states, spill_schemas=schemas
-        )
         _tell(book.taker, taken)
 
     def _renew_later(self, shard: str, epoch: int) -> None:
@@ -349,7 +338,7 @@ class PersistenceActor(pykka.ThreadingActor):
 
     def _stand_down(self, book: ShardBook, error: StaleOwner) -> None:
         """Somebody else owns the shard: nothing of ours counts any more."""
-        self._books.pop(book.shard, None)
+        del self._books[book.shard]
         self._tenure.forfeit(book)
         self._fail_all(book, error)
         _tell(book.taker, ShardLost(shard=book.shard, epoch=error.epoch, fenced=True))
@@ -366,7 +355,6 @@ class PersistenceActor(pykka.ThreadingActor):
         """Answer with what is stored, after what waits for that position: whoever reads is about to go on from it."""
         name = message.position_id
         book = self._books.get(message.shard)
-        answer: SnapshotRead
         try:
             if book is not None and book.holds(name) and not (self._reachable and self._flush_all(book)):
                 raise StoreUnreachable(f"position {name} has a state that could not be saved yet")

@@ -100,8 +100,7 @@ def _grow(change: Change, raw: bytes | None, epoch: int, write_id: str, rules: R
     version = 0 if before is None else before.version
     if version != change.grew_from:
         message = (
-            f"position {name} was not saved: it grew from version {change.grew_from}, "
-            f"and version {version} is stored"
+            f"position {name} was not saved: it grew from version {change.grew_from}, and version {version} is stored"
         )
         raise SnapshotConflict(message, position_id=name, stored_version=version)
     state: dict[str, Any] = dict(change.state)

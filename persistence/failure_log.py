@@ -155,7 +155,9 @@ def _parse(line: bytes) -> Failure | None:
         state = fields.get("state")
         if state is not None and not isinstance(state, dict):
             return None
-        return Failure(**{**fields, "grew_from": None if grew_from is None else GrewFrom(**grew_from)})
+        fields["events"] = tuple(fields.get("events", ()))
+        fields["grew_from"] = None if grew_from is None else GrewFrom(**grew_from)
+        return Failure(**fields)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 

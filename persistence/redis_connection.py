@@ -60,8 +60,15 @@ class RedisConnection:
         return self._open()
 
     def call(self, *command: Any) -> Any:
-        """One command and its reply."""
-        return self.pipeline([command])[0]
+        """One command and its reply, for reading only: on a connection that went stale it is tried once more."""
+        stale = self._connection is not None
+        try:
+            return self.pipeline([command])[0]
+        except (RedisConnectionError, OSError):
+            # Typically the server was restarted since the last call, and asking twice changes nothing.
+            if not stale:
+                raise
+            return self.pipeline([command])[0]
 
     def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one packet, and their replies. Raises the first reply that is an error."""
@@ -72,9 +79,7 @@ class RedisConnection:
                 raise reply
         return replies
 
-    def transact(
-        self, commands: Sequence[Command], *, confirm_fsync: bool = False
-    ) -> tuple[list[Any] | None, bool]:
+    def transact(self, commands: Sequence[Command], *, confirm_fsync: bool = False) -> tuple[list[Any] | None, bool]:
         """MULTI, the commands, EXEC, on the connection that has the WATCH; replies (None: what was watched has moved).
 
         The second value tells whether the fsync was confirmed, true where there is no way to ask. An error that the
@@ -114,7 +119,10 @@ class RedisConnection:
             return self._facts
         self.close()
         if self._before_connect is not None:
-            self._before_connect()
+            try:
+                self._before_connect()
+            except Exception as error:
+                raise RedisConnectionError(str(error)) from error
         connection = self._pool.make_connection()
         connection.connect()
         self._connection = connection

@@ -1,11 +1,14 @@
 """Taking, renewing and giving up shards, with deadlines that count from before the request was sent."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
 from persistence.failure_log import Failure, FailureRecord
 from persistence.lease import Lease, LeaseBoard
+from persistence.messages import ShardTaken
+from persistence.reports import Reports
 from persistence.shard_book import ShardBook, applies
 from persistence.store import Loaded, Store
 
@@ -20,6 +23,7 @@ class Tenure:
         store: Store,
         leases: LeaseBoard,
         owner: str,
+        reports: Reports,
         *,
         dead_owner: Callable[[str], bool] | None,
         ttl_seconds: float,
@@ -28,6 +32,7 @@ class Tenure:
         self._store = store
         self._leases = leases
         self._owner = owner
+        self._reports = reports
         self._dead_owner = dead_owner
         self._ttl_seconds = ttl_seconds
         self._boottime = boottime
@@ -70,8 +75,23 @@ class Tenure:
         self.forfeit(book)
         self._store.release(book.shard, self._owner, book.epoch)
 
-    def spills(self, book: ShardBook, loaded: Loaded, failure_log: FailureRecord) -> list[Failure]:
-        """The spilled states that still apply to what was loaded."""
+    def load(self, book: ShardBook, failure_log: FailureRecord) -> ShardTaken:
+        """Everything of a shard that was taken, with the spilled states that still apply."""
+        loaded = self._store.load(book.shard)
+        book.learn(loaded)
+        spills = self._spills(book, loaded, failure_log)
+        # Written again under the new epoch: a keeper that dies while it comes back finds them next time too.
+        self._reports.record([replace(spill, epoch=book.epoch) for spill in spills])
+        book.spilled.update(spill.position_id for spill in spills)
+        return ShardTaken(
+            shard=book.shard,
+            epoch=book.epoch,
+            loaded=loaded,
+            spills={spill.position_id: spill.state or {} for spill in spills},
+            spill_schemas={spill.position_id: spill.schema for spill in spills},
+        )
+
+    def _spills(self, book: ShardBook, loaded: Loaded, failure_log: FailureRecord) -> list[Failure]:
         stored = {snapshot.position_id: snapshot for snapshot in loaded.snapshots}
         _, before_run = self._runs[book.shard]
         found = []

@@ -1,0 +1,743 @@
+"""What every store promises: one suite, passed by the store in memory and by the one on a real Redis."""
+
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from persistence.codec import encode_lease, encode_snapshot
+from persistence.memory_store import MemoryServer, MemoryStore
+from persistence.redis_server import EmbeddedRedis
+from persistence.redis_store import RedisStore
+from persistence.store import (
+    Change,
+    LeaseHeld,
+    Snapshot,
+    SnapshotConflict,
+    SnapshotCorrupt,
+    SnapshotUnknown,
+    StaleOwner,
+    StoreUnreachable,
+)
+
+SHARD = "main"
+
+
+class MemoryWorld:
+    """A store in memory, and the hands of an operator and of a bad network on it."""
+
+    def __init__(self) -> None:
+        self.server = MemoryServer()
+        self.seconds = 0.0
+        self.plan: dict[str, list[Any]] = {}
+        self._ids = count(1)
+
+    def store(self, **settings: Any) -> MemoryStore:
+        """One more client of the same server; only those made with faulty=True suffer."""
+        faulty = settings.pop("faulty", False)
+        settings = {"newest_schema": 2, "new_write_id": lambda: f"w{next(self._ids)}"} | settings
+        return MemoryStore(
+            now=lambda: self.seconds, server=self.server, faults=self._fault if faulty else None, **settings
+        )
+
+    def _fault(self, stage: str) -> None:
+        actions = self.plan.get(stage)
+        if actions:
+            action = actions.pop(0)
+            if action is not None:
+                action()
+
+    def lose_reply(self, times: int = 1) -> None:
+        """The next writes are applied, their replies lost."""
+        self.plan["after_write"] = [_cut] * times
+
+    def lose_request(self, times: int = 1) -> None:
+        """The next writes never arrive."""
+        self.plan["before_write"] = [_cut] * times
+
+    def cut_off(self, times: int) -> None:
+        """The next reads fail: the store cannot be reached."""
+        self.plan["before_read"] = [_cut] * times
+
+    def before_next_write(self, action: Any) -> None:
+        """Do something between the read and the write of the next save."""
+        self.plan["before_write"] = [action]
+
+    def expire_lease(self) -> None:
+        """Let the lease run out."""
+        self.seconds += 3600
+
+    def put(self, position_id: str, raw: bytes) -> None:
+        """Write over a stored snapshot."""
+        self.server.shard(SHARD).positions[position_id] = raw
+
+    def get(self, position_id: str) -> bytes:
+        """The stored bytes."""
+        return self.server.shard(SHARD).positions[position_id]
+
+    def forget_after(self, position_id: str) -> float:
+        """In how many seconds the snapshot expires; -1 for never."""
+        return self.server.shard(SHARD).expires.get(position_id, self.seconds - 1) - self.seconds
+
+
+class RedisWorld:
+    """A store on a real Redis; faults are made at the connection, below everything that handles them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.operator = redis.Redis.from_url(url)
+        self.operator.flushall()
+        self.plan: dict[str, list[Any]] = {}
+        self._ids = count(1)
+        self._stores: list[RedisStore] = []
+
+    def store(self, **settings: Any) -> RedisStore:
+        """One more client of the same server; only those made with faulty=True suffer."""
+        faulty = settings.pop("faulty", False)
+        settings = {"newest_schema": 2, "new_write_id": lambda: f"w{next(self._ids)}"} | settings
+        store = RedisStore(self.url, **settings)
+        self._stores.append(store)
+        if faulty:
+            self._make_faulty(store._connection)
+        return store
+
+    def _make_faulty(self, connection: Any) -> None:
+        exchange = connection._exchange
+
+        def faulty_exchange(commands: Any) -> Any:
+            words = {command[0] for command in commands}
+            writes = bool(words & {"MSET", "SADD"}) or (words >= {"EXEC", "SET"} and len(commands) == 4)
+            try:
+                self._run("before_write" if writes else "before_read" if "WATCH" in words else "")
+                replies = exchange(commands)
+                self._run("after_write" if writes else "")
+            except BaseException:
+                connection.close()
+                raise
+            return replies
+
+        connection._exchange = faulty_exchange
+
+    def _run(self, stage: str) -> None:
+        actions = self.plan.get(stage)
+        if actions:
+            actions.pop(0)()
+
+    def close(self) -> None:
+        """Let go."""
+        for store in self._stores:
+            store.close()
+        self.operator.close()
+
+    def lose_reply(self, times: int = 1) -> None:
+        """The next writes are applied, their replies lost."""
+        self.plan["after_write"] = [_cut] * times
+
+    def lose_request(self, times: int = 1) -> None:
+        """The next writes never arrive."""
+        self.plan["before_write"] = [_cut] * times
+
+    def cut_off(self, times: int) -> None:
+        """The next reads fail: the store cannot be reached."""
+        self.plan["before_read"] = [_cut] * times
+
+    def before_next_write(self, action: Any) -> None:
+        """Do something between the read and the write of the next save."""
+        self.plan["before_write"] = [action]
+
+    def expire_lease(self) -> None:
+        """Let the lease run out, without waiting for it."""
+        self.operator.delete(f"ek:{{{SHARD}}}:lease")
+
+    def put(self, position_id: str, raw: bytes) -> None:
+        """Write over a stored snapshot."""
+        self.operator.set(f"ek:{{{SHARD}}}:pos:{position_id}", raw)
+
+    def get(self, position_id: str) -> bytes:
+        """The stored bytes."""
+        return self.operator.get(f"ek:{{{SHARD}}}:pos:{position_id}")
+
+    def forget_after(self, position_id: str) -> float:
+        """In how many seconds the snapshot expires; -1 for never."""
+        return self.operator.ttl(f"ek:{{{SHARD}}}:pos:{position_id}")
+
+
+def _cut() -> None:
+    raise ConnectionError("cut by the test")
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    """One real server for all tests of this file."""
+    directory = Path(tempfile.mkdtemp(prefix="ek-"))
+    server = EmbeddedRedis(directory)
+    yield server.ensure()
+    server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def world(request):
+    """Each test runs on both stores."""
+    if request.param == "memory":
+        yield MemoryWorld()
+        return
+    found = RedisWorld(request.getfixturevalue("redis_url"))
+    yield found
+    found.close()
+
+
+def change(position_id="p", grew_from=0, state=None, **fields):
+    """A change with only what matters spelled out."""
+    state = {"n": str(grew_from + 1)} if state is None else state
+    return Change(position_id=position_id, schema=fields.pop("schema", 1), grew_from=grew_from, state=state, **fields)
+
+
+def take(store, owner="me"):
+    """The shard's epoch, taken."""
+    return store.take(SHARD, owner, 10.0).epoch
+
+
+# --- saving ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_saved_is_loaded(world):
+    """A saved state comes back whole, from read and from load, to another client too."""
+    store = world.store()
+    epoch = take(store)
+    state = {"a": "1.50", "list": [1, {"b": None}], "text": "ü"}
+    outcome = store.save(SHARD, epoch, [change(state=state)], {"BTC/USDT:USDT": b"\x00tape"})
+    assert outcome.conflicts == {}
+    snapshot = world.store().read(SHARD, "p")
+    assert snapshot == outcome.saved["p"]
+    assert (snapshot.state, snapshot.version, snapshot.epoch) == (state, 1, epoch)
+    loaded = world.store().load(SHARD)
+    assert list(loaded.snapshots) == [snapshot]
+    assert loaded.tapes == {"BTC/USDT:USDT": b"\x00tape"}
+    assert store.read(SHARD, "nobody") is None
+
+
+def test_versions_grow_by_one(world):
+    """Versions count commits, one by one, and each commit moves the fence on."""
+    store = world.store()
+    epoch = take(store)
+    before = store.fence(SHARD).revision
+    for version in range(5):
+        assert store.save(SHARD, epoch, [change(grew_from=version)]).saved["p"].version == version + 1
+    after = store.fence(SHARD)
+    assert (after.epoch, after.revision) == (epoch, before + 5)
+    assert after.write_id == store.read(SHARD, "p").write_id
+
+
+def test_a_batch_may_not_hold_a_position_twice(world):
+    """Two states of one position in one batch would hide one of them."""
+    store = world.store()
+    epoch = take(store)
+    with pytest.raises(ValueError, match="twice"):
+        store.save(SHARD, epoch, [change(), change()])
+
+
+def test_stale_owner_cannot_save(world):
+    """Once a higher epoch owns the shard, the former owner changes nothing."""
+    former, new = world.store(), world.store()
+    old_epoch = take(former)
+    former.save(SHARD, old_epoch, [change()])
+    world.expire_lease()
+    new_epoch = take(new, "you")
+    with pytest.raises(StaleOwner) as caught:
+        former.save(SHARD, old_epoch, [change(grew_from=1)])
+    assert caught.value.epoch == new_epoch
+    assert new.read(SHARD, "p").version == 1
+
+
+def test_a_takeover_between_read_and_write_is_noticed(world):
+    """The fence is watched: a takeover after the read fails the write that was already on its way."""
+    store, other = world.store(faulty=True), world.store()
+    epoch = take(store)
+
+    def take_over():
+        world.expire_lease()
+        take(other, "you")
+
+    world.before_next_write(take_over)
+    with pytest.raises(StaleOwner):
+        store.save(SHARD, epoch, [change()])
+    assert other.read(SHARD, "p") is None
+    assert other.events(SHARD, "p") == []
+
+
+def test_a_conflict_drops_one_position_only(world):
+    """A wrong version costs that position its save, and no other."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    outcome = store.save(SHARD, epoch, [change("a", 7, events=[{"n": 1}]), change("b", 1), change("c")])
+    assert set(outcome.saved) == {"b", "c"}
+    assert isinstance(outcome.conflicts["a"], SnapshotConflict)
+    assert outcome.conflicts["a"].stored_version == 1
+    assert store.read(SHARD, "a").version == 1
+    assert store.events(SHARD, "a") == []
+
+
+def test_a_new_position_never_replaces_a_stored_one(world):
+    """A change that grew from nothing conflicts with whatever is there."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change(state={"mine": "1"})])
+    outcome = store.save(SHARD, epoch, [change(state={"mine": "2"})])
+    assert outcome.conflicts["p"].stored_version == 1
+    assert store.read(SHARD, "p").state == {"mine": "1"}
+
+
+def test_fields_of_a_newer_release_are_carried_over(world):
+    """A field this release does not know survives its saves; one it knows and dropped is gone."""
+    newer, older = world.store(), world.store(known_fields={"n", "gone"})
+    epoch = take(newer)
+    newer.save(SHARD, epoch, [change(state={"n": "1", "gone": "x", "future": ["kept"]})])
+    older.save(SHARD, epoch, [change(grew_from=1, state={"n": "2"})])
+    assert older.read(SHARD, "p").state == {"n": "2", "future": ["kept"]}
+
+
+def test_corrupt_bytes_quarantine_one_position_and_are_never_overwritten(world):
+    """Unreadable bytes are reported by id, the others load, and no save touches them."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    world.put("a", b"\x95rubbish")
+    loaded = store.load(SHARD)
+    assert [snapshot.position_id for snapshot in loaded.snapshots] == ["b"]
+    assert set(loaded.corrupt) == {"a"}
+    with pytest.raises(SnapshotCorrupt):
+        store.read(SHARD, "a")
+    outcome = store.save(SHARD, epoch, [change("a", 1), change("b", 1)])
+    assert set(outcome.saved) == {"b"}
+    assert isinstance(outcome.conflicts["a"], SnapshotCorrupt)
+    assert world.get("a") == b"\x95rubbish"
+
+
+def test_a_newer_schema_is_not_read_and_not_touched(world):
+    """What a newer release saved waits for that release."""
+    store = world.store(newest_schema=2)
+    epoch = take(store)
+    store.save(SHARD, epoch, [change()])
+    newer = encode_snapshot(Snapshot(position_id="p", schema=3, version=1, epoch=epoch, write_id="w", state={"n": "9"}))
+    world.put("p", newer)
+    assert "newer release" in str(store.load(SHARD).corrupt["p"])
+    assert isinstance(store.save(SHARD, epoch, [change(grew_from=1)]).conflicts["p"], SnapshotCorrupt)
+    assert world.get("p") == newer
+
+
+def test_a_state_that_cannot_be_stored_costs_only_its_own_position(world):
+    """One impossible state does not keep the batch from being saved."""
+    store = world.store()
+    epoch = take(store)
+    outcome = store.save(SHARD, epoch, [change("a", state={"x": object()}), change("b")])
+    assert set(outcome.saved) == {"b"}
+    assert set(outcome.conflicts) == {"a"}
+
+
+def test_events_come_back_in_order_and_by_position(world):
+    """The audit trail is kept in order, oldest first; a limit keeps the latest."""
+    store = world.store()
+    epoch = take(store)
+    for version in range(3):
+        lines = [{"n": 2 * version}, {"n": 2 * version + 1}]
+        store.save(SHARD, epoch, [change("a", version, events=lines), change("b", version, events=[{"other": 1}])])
+    assert [event["n"] for event in store.events(SHARD, "a")] == [0, 1, 2, 3, 4, 5]
+    assert [event["n"] for event in store.events(SHARD, "a", limit=2)] == [4, 5]
+
+
+def test_a_closed_position_leaves_the_open_ones_and_is_kept_for_thirty_days(world):
+    """Closed: not among the open, in the history, still readable, forgotten in 30 days."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    assert world.forget_after("a") == -1
+    final = store.save(SHARD, epoch, [change("a", 1, closed=True)]).saved["a"]
+    loaded = store.load(SHARD)
+    assert [snapshot.position_id for snapshot in loaded.snapshots] == ["b"]
+    assert list(loaded.closed) == [final]
+    assert store.read(SHARD, "a") == final
+    assert 30 * 24 * 3600 - 60 < world.forget_after("a") <= 30 * 24 * 3600
+
+
+def test_an_open_position_whose_snapshot_is_gone_is_reported(world):
+    """Membership without a snapshot is damage, and said so."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    if isinstance(world, MemoryWorld):
+        del world.server.shard(SHARD).positions["a"]
+    else:
+        world.operator.delete(f"ek:{{{SHARD}}}:pos:a")
+    assert set(store.load(SHARD).corrupt) == {"a"}
+
+
+def test_shards_are_listed(world):
+    """Every shard with a fence is known by name."""
+    store = world.store()
+    store.take("two", "me", 10.0)
+    store.take("one", "me", 10.0)
+    assert list(store.shards()) == ["one", "two"]
+
+
+# --- the lease -------------------------------------------------------------------------------------------------------
+
+
+def test_a_living_lease_is_respected(world):
+    """Another owner is told who holds the shard and for how long at most, and the epoch stays."""
+    store = world.store()
+    epoch = take(store)
+    with pytest.raises(LeaseHeld) as caught:
+        world.store().take(SHARD, "you", 10.0)
+    assert caught.value.owner == "me"
+    assert 0 < caught.value.remaining_seconds <= 10
+    assert store.fence(SHARD).epoch == epoch
+    assert store.lease_owner(SHARD) == "me"
+
+
+def test_every_take_raises_the_epoch(world):
+    """The epoch only grows: by ourselves again, after an expiry, after a release."""
+    store = world.store()
+    epochs = [take(store), take(store)]
+    world.expire_lease()
+    epochs.append(take(store, "you"))
+    store.release(SHARD, "you", epochs[-1])
+    assert store.lease_owner(SHARD) is None
+    epochs.append(take(store))
+    assert epochs == sorted(set(epochs))
+
+
+def test_a_dead_owner_is_not_waited_for(world):
+    """An owner proven dead is replaced at once; the proof counts for that owner only."""
+    store = world.store()
+    epoch = take(store)
+    with pytest.raises(LeaseHeld):
+        store.take(SHARD, "you", 10.0, dead_owner="somebody else")
+    assert store.take(SHARD, "you", 10.0, dead_owner="me").epoch == epoch + 1
+    assert store.lease_owner(SHARD) == "you"
+
+
+def test_only_the_present_owner_renews(world):
+    """A renewal needs owner, epoch and a lease that has not run out."""
+    store = world.store()
+    epoch = take(store)
+    store.renew(SHARD, "me", epoch, 10.0)
+    for owner, claimed in (("you", epoch), ("me", epoch - 1), ("me", epoch + 1)):
+        with pytest.raises(StaleOwner):
+            store.renew(SHARD, owner, claimed, 10.0)
+    world.expire_lease()
+    with pytest.raises(StaleOwner) as caught:
+        store.renew(SHARD, "me", epoch, 10.0)
+    assert caught.value.epoch == epoch
+    assert store.lease_owner(SHARD) is None
+
+
+def test_renewing_breaks_nobodys_save(world):
+    """The lease is apart from the fence: a renewal between read and write does not fail the save."""
+    store, same_owner = world.store(faulty=True), world.store()
+    epoch = take(store)
+    world.before_next_write(lambda: same_owner.renew(SHARD, "me", epoch, 10.0))
+    before = store.fence(SHARD).revision
+    assert store.save(SHARD, epoch, [change()]).saved["p"].version == 1
+    # A failed EXEC would have cost one more revision, the bare one that settles it.
+    assert store.fence(SHARD).revision == before + 1
+
+
+def test_a_release_by_anyone_else_changes_nothing(world):
+    """Only the holder gives a lease up."""
+    store = world.store()
+    epoch = take(store)
+    store.release(SHARD, "you", epoch)
+    store.release(SHARD, "me", epoch - 1)
+    assert store.lease_owner(SHARD) == "me"
+
+
+def test_a_take_whose_reply_was_lost_raises_the_epoch_once(world):
+    """A lost reply does not cost an epoch: spills may apply only while nobody came between."""
+    store = world.store(faulty=True)
+    before = take(store)
+    world.lose_reply()
+    assert take(store) == before + 1
+    assert store.fence(SHARD).epoch == before + 1
+
+
+# --- doubt -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_reply_is_settled_as_saved_exactly_once(world):
+    """The transaction was applied, its reply lost: saved, one version, its events once."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    before = store.fence(SHARD).revision
+    world.lose_reply()
+    outcome = store.save(SHARD, epoch, [change(events=[{"n": 1}]), change("q")])
+    # One for the save, and the bare one that came before anything was concluded.
+    assert store.fence(SHARD).revision == before + 2
+    assert outcome.saved["p"].version == 1
+    assert store.read(SHARD, "p") == outcome.saved["p"]
+    assert store.events(SHARD, "p") == [{"n": 1}]
+
+
+def test_a_lost_request_is_tried_again(world):
+    """The transaction never arrived: it is settled as not saved, and sent again."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    world.lose_request(2)
+    outcome = store.save(SHARD, epoch, [change(events=[{"n": 1}])])
+    assert outcome.saved["p"].version == 1
+    assert store.events(SHARD, "p") == [{"n": 1}]
+
+
+def test_another_writer_between_read_and_write_is_settled(world):
+    """A second writer of the same epoch wins one position; ours is dropped from the batch, the rest is saved."""
+    store, other = world.store(faulty=True), world.store()
+    epoch = take(store)
+    world.before_next_write(lambda: other.save(SHARD, epoch, [change("p", state={"by": "other"})]))
+    outcome = store.save(SHARD, epoch, [change("p", state={"by": "us"}), change("q")])
+    assert set(outcome.saved) == {"q"}
+    assert outcome.conflicts["p"].stored_version == 1
+    assert store.read(SHARD, "p").state == {"by": "other"}
+
+
+def test_an_unreachable_store_says_that_nothing_was_sent(world):
+    """When not even the read comes through, nothing was changed, and the error says so."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    world.cut_off(100)
+    with pytest.raises(StoreUnreachable):
+        store.save(SHARD, epoch, [change()])
+    world.cut_off(0)
+    assert store.read(SHARD, "p") is None
+
+
+def test_a_doubt_that_cannot_be_settled_is_unknown_until_the_same_batch_comes_again(world):
+    """Unknown, never unsaved: given again, the batch is found saved and is not written twice."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    batch = [change(events=[{"n": 1}])]
+
+    def cut_the_reply_and_all_after_it():
+        world.cut_off(5)
+        _cut()
+
+    world.plan["after_write"] = [cut_the_reply_and_all_after_it]
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, batch)
+    outcome = store.save(SHARD, epoch, batch)
+    assert outcome.saved["p"].version == 1
+    assert store.read(SHARD, "p").version == 1
+    assert store.events(SHARD, "p") == [{"n": 1}]
+
+
+def test_an_unsettled_batch_that_was_not_saved_is_saved_when_it_comes_again(world):
+    """The other end of the same doubt: it had not arrived, and is written now."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+
+    def cut_the_request_and_all_after_it():
+        world.cut_off(5)
+        _cut()
+
+    world.before_next_write(cut_the_request_and_all_after_it)
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, [change()])
+    assert store.save(SHARD, epoch, [change()]).saved["p"].version == 1
+
+
+def test_a_doubt_is_settled_under_our_next_epoch_too(world):
+    """Retaking the shard does not forget an open doubt: what was saved under the old epoch counts."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    batch = [change(events=[{"n": 1}])]
+
+    def cut_the_reply_and_all_after_it():
+        world.cut_off(5)
+        _cut()
+
+    world.plan["after_write"] = [cut_the_reply_and_all_after_it]
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, batch)
+    epoch = take(store)
+    assert store.save(SHARD, epoch, batch).saved["p"].version == 1
+    assert store.events(SHARD, "p") == [{"n": 1}]
+
+
+def test_settling_finds_out_about_a_newer_owner(world):
+    """A lost reply and a takeover at once: the former owner is told to stop."""
+    store, other = world.store(faulty=True), world.store()
+    epoch = take(store)
+
+    def lose_the_reply_to_a_newer_owner():
+        world.expire_lease()
+        take(other, "you")
+        _cut()
+
+    world.plan["after_write"] = [lose_the_reply_to_a_newer_owner]
+    with pytest.raises(StaleOwner):
+        store.save(SHARD, epoch, [change()])
+
+
+# --- Redis alone -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis_world(redis_url):
+    """For what only a real server can show."""
+    found = RedisWorld(redis_url)
+    yield found
+    found.close()
+
+
+def test_a_transaction_that_arrives_late_fails(redis_world):
+    """An EXEC still under way when its client gave up finds the fence moved: unsaved stays unsaved."""
+    store = redis_world.store(faulty=True)
+    epoch = take(store)
+    slow = redis_world.operator.connection_pool.make_connection()
+    late: list[Any] = []
+
+    def hold_back() -> None:
+        # The same transaction on a connection that watched the fence at the same time, its EXEC still on the way.
+        slow.connect()
+        slow.send_packed_command(slow.pack_commands([("WATCH", f"ek:{{{SHARD}}}:fence")]))
+        slow.read_response()
+        _cut()
+
+    def deliver() -> None:
+        commands = [("MULTI",), ("SET", f"ek:{{{SHARD}}}:pos:p", b"late"), ("EXEC",)]
+        slow.send_packed_command(slow.pack_commands(commands))
+        late.extend(slow.read_response() for _ in commands)
+        _cut()
+
+    redis_world.plan["before_write"] = [hold_back, deliver]
+    outcome = store.save(SHARD, epoch, [change()])
+    slow.disconnect()
+    assert late[-1] is None
+    assert store.read(SHARD, "p") == outcome.saved["p"]
+
+
+def test_the_fsync_is_confirmed_where_the_server_can(redis_world):
+    """The embedded server answers WAITAOF at once, and is asked."""
+    facts = redis_world.store().facts()
+    assert facts.appendfsync == "always"
+    assert facts.confirms_fsync
+
+
+def test_an_unconfirmed_fsync_is_not_saved(redis_world):
+    """Without the local fsync a save stays in doubt, however often it is looked at."""
+    store = redis_world.store()
+    epoch = take(store)
+    exchange = store._connection._exchange
+
+    def never_on_disk(commands: Any) -> Any:
+        replies = exchange(commands)
+        return [[0, 0] if command[0] == "WAITAOF" else reply for command, reply in zip(commands, replies, strict=True)]
+
+    store._connection._exchange = never_on_disk
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, [change()])
+
+
+def test_what_is_read_back_is_compared_byte_for_byte(redis_world):
+    """A server that returns other bytes than were written has not saved anything."""
+    store = redis_world.store()
+    epoch = take(store)
+    exchange = store._connection._exchange
+
+    def wrong_bytes(commands: Any) -> Any:
+        replies = exchange(commands)
+        for command, reply in zip(commands, replies, strict=True):
+            for part in reply if command[0] == "EXEC" else []:
+                if isinstance(part, list) and isinstance(part[0], bytes):
+                    part[0] = b"other"
+            if command[0] == "MGET" and isinstance(reply, list) and commands[0][0] != "WATCH":
+                reply[0] = b"other"
+        return replies
+
+    store._connection._exchange = wrong_bytes
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, [change()])
+
+
+def test_membership_that_was_not_written_is_noticed(redis_world):
+    """A position that would be forgotten at the next boot does not count as saved."""
+    store = redis_world.store()
+    epoch = take(store)
+    redis_world.operator.set(f"ek:{{{SHARD}}}:open", "not a set")
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, [change()])
+
+
+def test_membership_is_looked_at_again_when_settling(redis_world):
+    """The right bytes under a position that is not listed as open do not count as saved either."""
+    store = redis_world.store()
+    epoch = take(store)
+    exchange = store._connection._exchange
+
+    def not_listed(commands: Any) -> Any:
+        replies = exchange(commands)
+        for command, reply in zip(commands, replies, strict=True):
+            for part in reply if command[0] == "EXEC" else [reply] if command[0] == "SMISMEMBER" else []:
+                if part == [1]:
+                    part[0] = 0
+        return replies
+
+    store._connection._exchange = not_listed
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, [change()])
+
+
+def test_the_lease_is_watched_as_well_as_the_fence(redis_world):
+    """A lease that appears between read and write is respected, whatever the fence says."""
+    store = redis_world.store(faulty=True)
+    lease = encode_lease("you", 1)
+    redis_world.before_next_write(lambda: redis_world.operator.set(f"ek:{{{SHARD}}}:lease", lease, px=9000))
+    with pytest.raises(LeaseHeld):
+        take(store)
+    assert store.fence(SHARD).epoch == 0
+
+
+def test_a_transaction_never_moves_to_another_connection(redis_world):
+    """Without its WATCH a transaction proves nothing: a connection lost in between is not replaced."""
+    store = redis_world.store()
+    epoch = take(store)
+    begin = store._begin
+
+    def begin_and_lose_the_connection(*args: Any) -> Any:
+        found = begin(*args)
+        store._connection.close()
+        store._begin = begin
+        redis_world.store().save(SHARD, epoch, [change(state={"by": "other"})])
+        return found
+
+    store._begin = begin_and_lose_the_connection
+    assert set(store.save(SHARD, epoch, [change(state={"by": "us"})]).conflicts) == {"p"}
+    assert store.read(SHARD, "p").state == {"by": "other"}
+
+
+def test_before_connect_runs_before_each_new_connection(redis_world):
+    """The embedded server gets its chance to be restarted."""
+    calls: list[int] = []
+    store = redis_world.store(before_connect=lambda: calls.append(1))
+    store.fence(SHARD)
+    store.fence(SHARD)
+    assert len(calls) == 1
+    store.close()
+    store.fence(SHARD)
+    assert len(calls) == 2
+
+
+def test_unknown_schemes_are_refused_with_the_known_ones_named():
+    """A URL that is not supported yet says so at once."""
+    with pytest.raises(ValueError, match="redis://, rediss:// or unix://"):
+        RedisStore("redis+sentinel://host/name", newest_schema=1)
+
+
+def test_braces_cannot_leave_the_hash_tag(redis_world):
+    """A shard's name with braces would scatter its keys over a cluster."""
+    with pytest.raises(ValueError, match="braces"):
+        redis_world.store().fence("a}b")

@@ -1,0 +1,199 @@
+"""The embedded server against kill -9 and torn files: what was acknowledged is there, and nothing is owned twice."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from persistence import redis_server
+from persistence.redis_server import EmbeddedRedis, EmbeddedRedisError, socket_path
+from persistence.redis_store import RedisStore
+from persistence.store import Change, StoreUnreachable
+
+SHARD = "main"
+
+
+@pytest.fixture
+def data_dir():
+    """A short path, as sockets want it; whatever server is left in it is ended."""
+    directory = Path(tempfile.mkdtemp(prefix="ek-"))
+    yield directory
+    EmbeddedRedis(directory).stop()
+    shutil.rmtree(directory)
+
+
+def kill(server: EmbeddedRedis) -> int:
+    """kill -9, and wait until it is gone; its pid."""
+    pid = server.pid()
+    os.kill(pid, signal.SIGKILL)
+    assert server._wait_until_gone()
+    return pid
+
+
+def save_one(store, epoch, number):
+    """One more position, acknowledged."""
+    change = Change(position_id=f"p{number}", schema=1, grew_from=0, state={"n": number}, events=[{"n": number}])
+    assert f"p{number}" in store.save(SHARD, epoch, [change]).saved
+
+
+def test_everything_acknowledged_survives_kill_nine_of_redis(data_dir):
+    """Killed again and again between saves: nothing that was acknowledged is missing."""
+    server = EmbeddedRedis(data_dir)
+    store = RedisStore(server.ensure(), newest_schema=1, before_connect=server.ensure)
+    epoch = store.take(SHARD, "me", 600.0).epoch
+    for number in range(12):
+        save_one(store, epoch, number)
+        if number % 4 == 3:
+            kill(server)
+    found = store.load(SHARD)
+    assert sorted(snapshot.state["n"] for snapshot in found.snapshots) == list(range(12))
+    assert store.fence(SHARD).epoch == epoch
+    store.close()
+
+
+def test_a_server_left_running_is_adopted(data_dir):
+    """A keeper killed with -9, its process group with it, leaves its server; the next one adopts that process."""
+    script = (
+        "import os, sys; from pathlib import Path; from persistence.redis_server import EmbeddedRedis; "
+        "server = EmbeddedRedis(Path(sys.argv[1])); server.ensure(); print(server.pid(), flush=True); "
+        "os.killpg(0, 9)"
+    )
+    command = [sys.executable, "-c", script, str(data_dir)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, start_new_session=True)
+    assert ended.returncode == -signal.SIGKILL
+    server = EmbeddedRedis(data_dir)
+    server.ensure()
+    assert server.pid() == int(ended.stdout)
+
+
+def test_a_stopped_server_is_gone_and_starts_again_with_its_data(data_dir):
+    """Stopped in order, started again: the same data, another process."""
+    server = EmbeddedRedis(data_dir)
+    store = RedisStore(server.ensure(), newest_schema=1)
+    epoch = store.take(SHARD, "me", 600.0).epoch
+    save_one(store, epoch, 1)
+    server.stop()
+    assert server.pid() is None
+    with pytest.raises(StoreUnreachable):
+        store.read(SHARD, "p1")
+    server.ensure()
+    assert store.read(SHARD, "p1").state == {"n": 1}
+    store.close()
+
+
+def test_a_torn_append_only_file_loses_only_the_torn_transaction(data_dir):
+    """Cut in the last transaction, at several places: the server boots and has all before it, whole."""
+    server = EmbeddedRedis(data_dir)
+    store = RedisStore(server.ensure(), newest_schema=1)
+    epoch = store.take(SHARD, "me", 600.0).epoch
+    log = next((data_dir / "redis" / "appendonlydir").glob("*.incr.aof"))
+    sizes = []
+    for number in range(3):
+        save_one(store, epoch, number)
+        sizes.append(log.stat().st_size)
+    store.close()
+    kill(server)
+    whole = log.read_bytes()
+    assert all(before < after for before, after in pairwise(sizes))
+    for cut in (sizes[1] + 1, sizes[1] + 60, sizes[2] - 1):
+        log.write_bytes(whole[:cut])
+        store = RedisStore(server.ensure(), newest_schema=1)
+        found = store.load(SHARD)
+        assert [snapshot.position_id for snapshot in found.snapshots] == ["p0", "p1"]
+        assert found.corrupt == {}
+        assert store.fence(SHARD).write_id == store.read(SHARD, "p1").write_id
+        assert store.events(SHARD, "p2") == []
+        store.close()
+        kill(server)
+
+
+def test_two_servers_never_write_one_directory(data_dir):
+    """With its socket deleted a running server is not replaced: two of them would write one file."""
+    server = EmbeddedRedis(data_dir)
+    server.ensure()
+    pid = server.pid()
+    socket = data_dir / "redis" / "redis.sock"
+    hidden = socket.with_name("hidden.sock")
+    socket.rename(hidden)
+    with pytest.raises(EmbeddedRedisError, match=f"kill {pid}"):
+        EmbeddedRedis(data_dir, start_timeout_seconds=0.3).ensure()
+    hidden.rename(socket)
+    assert server.pid() == pid
+
+
+def test_a_server_with_other_data_is_not_adopted(data_dir):
+    """What answers on the socket must keep its data in our directory."""
+    server = EmbeddedRedis(data_dir)
+    server.ensure()
+    other = EmbeddedRedis(data_dir)
+    other._directory = data_dir / "elsewhere"
+    with pytest.raises(EmbeddedRedisError, match="keeps its data elsewhere"):
+        other.ensure()
+
+
+def test_a_server_that_cannot_start_says_why(data_dir):
+    """The last lines of its own log are in the error."""
+    server = EmbeddedRedis(data_dir)
+    server.ensure()
+    server.stop()
+    manifest = next((data_dir / "redis" / "appendonlydir").glob("*.manifest"))
+    manifest.write_text("rubbish\n")
+    with pytest.raises(EmbeddedRedisError, match=r"(?s)ended with status.*manifest"):
+        server.ensure()
+
+
+def test_nobody_else_can_read_or_connect(data_dir):
+    """The directory, its configuration and the socket belong to the owner alone."""
+    EmbeddedRedis(data_dir).ensure()
+    directory = data_dir / "redis"
+    for path in (directory, directory / "redis.conf", directory / "redis.sock", directory / "server.lock"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_a_long_path_gets_its_socket_elsewhere(data_dir):
+    """The kernel takes about a hundred bytes; a deep data directory works all the same."""
+    deep = data_dir / ("deep" * 30) / "with space"
+    server = EmbeddedRedis(deep)
+    assert not socket_path(deep.resolve() / "redis").is_relative_to(deep)
+    store = RedisStore(server.ensure(), newest_schema=1)
+    assert store.take(SHARD, "me", 10.0).epoch == 1
+    store.close()
+    server.stop()
+    shutil.rmtree(server._socket.parent)
+
+
+def test_a_private_socket_directory_must_be_ours_alone(data_dir, monkeypatch):
+    """A directory somebody prepared for us, open to others, is refused."""
+    monkeypatch.setattr(redis_server.tempfile, "gettempdir", lambda: str(data_dir))
+    deep = Path("/deep" * 30)
+    prepared = socket_path(deep).parent
+    prepared.chmod(0o777)
+    with pytest.raises(EmbeddedRedisError, match="shorter data_dir"):
+        socket_path(deep)
+
+
+def test_a_binary_without_its_run_bit_is_copied(data_dir, monkeypatch):
+    """Some installations lose the run bit of the packaged server, in a place that is not ours to change."""
+    packaged = data_dir / "packaged-server"
+    shutil.copyfile(redis_server._packaged_binary(), packaged)
+    packaged.chmod(0o600)
+    monkeypatch.setattr(redis_server, "_packaged_binary", lambda: packaged)
+    monkeypatch.setattr(Path, "chmod", _refuse_for(packaged, Path.chmod))
+    monkeypatch.setattr(redis_server.os, "access", lambda path, mode: False)
+    assert redis_server.server_binary(data_dir) == data_dir / "redis-server"
+
+
+def _refuse_for(refused, chmod):
+    def guarded(path, mode, **options):
+        if path == refused:
+            raise PermissionError("not ours")
+        chmod(path, mode, **options)
+
+    return guarded

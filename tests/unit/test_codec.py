@@ -1,0 +1,117 @@
+"""Stored bytes: what was written comes back, and no bytes at all can raise anything but SnapshotCorrupt."""
+
+from contextlib import suppress
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persistence.codec import (
+    decode_event,
+    decode_fence,
+    decode_lease,
+    decode_snapshot,
+    encode_event,
+    encode_fence,
+    encode_lease,
+    encode_snapshot,
+)
+from persistence.store import Fence, Snapshot, SnapshotCorrupt
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+STATES = st.dictionaries(st.text(max_size=8), PLAIN, max_size=6)
+COUNTS = st.integers(0, 2**63 - 1)
+
+
+def a_snapshot(**fields: object) -> Snapshot:
+    """A snapshot with only what matters spelled out."""
+    given_fields = {"position_id": "p", "schema": 1, "version": 3, "epoch": 2, "write_id": "w", "state": {"a": "1"}}
+    return Snapshot(**(given_fields | fields))
+
+
+@given(schema=COUNTS, version=COUNTS, epoch=COUNTS, write_id=st.text(max_size=40), state=STATES)
+def test_a_snapshot_comes_back_as_it_was(schema, version, epoch, write_id, state):
+    """Whatever can be written reads back equal."""
+    snapshot = a_snapshot(schema=schema, version=version, epoch=epoch, write_id=write_id, state=state)
+    assert decode_snapshot("p", encode_snapshot(snapshot)) == snapshot
+
+
+@given(raw=st.binary(max_size=200))
+def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw):
+    """No bytes raise anything but SnapshotCorrupt, whatever they are taken for."""
+    for decode in (
+        lambda: decode_snapshot("p", raw),
+        lambda: decode_fence("s", raw),
+        lambda: decode_lease("s", raw),
+        lambda: decode_event(raw),
+    ):
+        with suppress(SnapshotCorrupt):
+            decode()
+
+
+@given(state=STATES, data=st.data())
+def test_a_damaged_snapshot_never_raises_anything_else(state, data):
+    """One byte changed or the end cut off: a snapshot or SnapshotCorrupt, nothing else."""
+    raw = bytearray(encode_snapshot(a_snapshot(state=state)))
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(SnapshotCorrupt):
+        decode_snapshot("p", bytes(raw[: data.draw(st.integers(0, len(raw)))]))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [1, 3, 2, "w"],
+        [1, 3, 2, "w", {}, 0],
+        [True, 3, 2, "w", {}],
+        [1, -3, 2, "w", {}],
+        [1, "3", 2, "w", {}],
+        [1, 3, 2.0, "w", {}],
+        [1, 3, 2, b"w", {}],
+        [1, 3, 2, "w", []],
+        [1, 3, 2, "w", {b"a": 1}],
+        [1, 3, 2, "w", {"a": {1: 2}}],
+        {"schema": 1},
+        "text",
+    ],
+)
+def test_anything_but_the_five_fields_is_corrupt(fields):
+    """Types and lengths are checked strictly, and the error names the position."""
+    with pytest.raises(SnapshotCorrupt) as caught:
+        decode_snapshot("p", msgpack.packb(fields))
+    assert caught.value.position_id == "p"
+
+
+def test_extra_bytes_behind_a_snapshot_are_corrupt():
+    """A snapshot with something behind it was not written by us."""
+    with pytest.raises(SnapshotCorrupt):
+        decode_snapshot("p", encode_snapshot(a_snapshot()) + b"\x00")
+
+
+def test_a_newer_schema_is_named_as_a_newer_release():
+    """A snapshot of a newer release is not readable, and the message says why."""
+    raw = encode_snapshot(a_snapshot(schema=9))
+    assert decode_snapshot("p", raw, newest_schema=9).schema == 9
+    with pytest.raises(SnapshotCorrupt, match="newer release"):
+        decode_snapshot("p", raw, newest_schema=8)
+
+
+@pytest.mark.parametrize("value", [object(), {1: "x"}, 2**70, {"deep": (1, 2)}])
+def test_a_state_that_could_not_be_read_back_is_not_written(value):
+    """What MessagePack cannot carry both ways is refused at the door."""
+    with pytest.raises(SnapshotCorrupt):
+        encode_snapshot(a_snapshot(state={"a": value}))
+
+
+def test_fence_lease_and_event_come_back_as_they_were():
+    """The small records round-trip, and no fence is a fence of zeros."""
+    fence = Fence(epoch=3, revision=4, write_id="w")
+    assert decode_fence("s", encode_fence(fence)) == fence
+    assert decode_fence("s", None) == Fence(epoch=0, revision=0, write_id="")
+    assert decode_lease("s", encode_lease("me", 7)) == ("me", 7)
+    assert decode_event(encode_event("p", {"n": 1, "t": "é"})) == {"n": 1, "t": "é"}

@@ -1,0 +1,100 @@
+"""The failure log: what failed is on disk, bounded, private, and readable after a crash tore its last line."""
+
+import json
+import stat
+
+from persistence.failure_log import SETTLED, SPILLED, Failure, FailureLog, GrewFrom
+
+NOW = 1_700_000_000_123_456
+
+
+def a_spill(position_id="p", change=1, **fields):
+    """A spilled state."""
+    given = {
+        "kind": SPILLED,
+        "shard": "s",
+        "epoch": 3,
+        "error": "no answer",
+        "position_id": position_id,
+        "change": change,
+        "schema": 1,
+        "grew_from": GrewFrom(epoch=3, version=2, write_id="w"),
+        "state": {"change": change},
+    }
+    return Failure(**(given | fields))
+
+
+def a_log(tmp_path, **settings):
+    """A log in a directory that does not exist yet."""
+    return FailureLog(tmp_path / "data" / "failures.jsonl", lambda: NOW, **settings)
+
+
+def test_a_line_says_when_what_and_from_where(tmp_path):
+    """Lines are JSON, timed in RFC 3339 UTC, and come back as they were."""
+    log = a_log(tmp_path)
+    log.append([a_spill()])
+    line = json.loads((tmp_path / "data" / "failures.jsonl").read_text())
+    assert line["at"] == "2023-11-14T22:13:20.123456Z"
+    assert line["grew_from"] == {"epoch": 3, "version": 2, "write_id": "w"}
+    assert list(log.read()) == [a_spill(at=line["at"])]
+
+
+def test_the_latest_spill_of_each_position_counts(tmp_path):
+    """Spills are found by shard and position, the last one each."""
+    log = a_log(tmp_path)
+    log.append([a_spill(change=1), a_spill("q", 5), a_spill("x", 9, shard="other")])
+    log.append([a_spill(change=2), a_spill(kind="snapshot.conflict", change=7)])
+    assert {name: spill.change for name, spill in log.spills("s").items()} == {"p": 2, "q": 5}
+
+
+def test_a_spill_that_was_saved_after_all_is_taken_back(tmp_path):
+    """A position whose state was saved later has no spill any more."""
+    log = a_log(tmp_path)
+    log.append([a_spill(), a_spill("q")])
+    log.append([Failure(kind=SETTLED, shard="s", epoch=3, error="", position_id="p")])
+    assert set(log.spills("s")) == {"q"}
+
+
+def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(tmp_path):
+    """A crash in the middle of a line costs that line only."""
+    log = a_log(tmp_path)
+    log.append([a_spill(change=1)])
+    path = tmp_path / "data" / "failures.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"kind": "snapshot.spil')
+    assert [failure.change for failure in log.read()] == [1]
+    log.append([a_spill(change=2)])
+    assert [failure.change for failure in log.read()] == [1, 2]
+
+
+def test_rubbish_in_the_log_is_passed_over(tmp_path):
+    """Lines of another shape are evidence for a person, not for a replay."""
+    log = a_log(tmp_path)
+    log.append([a_spill()])
+    path = tmp_path / "data" / "failures.jsonl"
+    path.write_bytes(b'\xff\xfe\n[1]\n{"kind": 1, "more": 2}\n"x"\n' + path.read_bytes())
+    assert [failure.change for failure in log.read()] == [1]
+
+
+def test_the_log_is_bounded_and_keeps_one_old_file(tmp_path):
+    """At its limit the file becomes the old one, and both are read."""
+    log = a_log(tmp_path, max_bytes=2000)
+    for change in range(50):
+        log.append([a_spill(change=change)])
+    sizes = [path.stat().st_size for path in (tmp_path / "data").iterdir()]
+    assert len(sizes) == 2
+    assert max(sizes) <= 2000
+    changes = [failure.change for failure in log.read()]
+    assert changes == list(range(changes[0], 50))
+
+
+def test_only_the_owner_may_read_the_log(tmp_path):
+    """States of positions are nobody else's business: 0600."""
+    a_log(tmp_path).append([a_spill()])
+    assert stat.S_IMODE((tmp_path / "data" / "failures.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_state_that_json_cannot_hold_still_leaves_its_trace(tmp_path):
+    """A strange value is described instead of raising: the failure is what matters."""
+    log = a_log(tmp_path)
+    log.append([a_spill(state={"raw": b"\x00"})])
+    assert log.spills("s")["p"].state == {"raw": "b'\\x00'"}

@@ -1,0 +1,566 @@
+"""The persistence actor by hand, one message at a time: no thread, no waiting, a store in memory that can be cut."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+from persistence.actor import PersistenceActor
+from persistence.failure_log import MemoryFailureLog
+from persistence.lease import LeaseBoard
+from persistence.memory_store import MemoryServer, MemoryStore
+from persistence.messages import (
+    Drain,
+    ReadEvents,
+    ReadSnapshot,
+    Save,
+    Saved,
+    SaveFailed,
+    SaveTapes,
+    ShardLost,
+    ShardRefused,
+    ShardTaken,
+    SnapshotRead,
+    TakeShard,
+)
+from persistence.shard_book import ShardBook
+from persistence.store import Change, SnapshotConflict, SnapshotCorrupt, StaleOwner, StoreUnreachable
+
+SHARD = "main"
+
+
+class Receiver:
+    """Stands for an actor, and keeps what it was told."""
+
+    _numbers = count(1)
+
+    def __init__(self) -> None:
+        self.actor_urn = f"urn:receiver:{next(self._numbers)}"
+        self.told: list[Any] = []
+
+    def tell(self, message: Any) -> None:
+        """Keep it."""
+        self.told.append(message)
+
+    def take(self, kind: type) -> list[Any]:
+        """What was told of this kind, and forget it."""
+        found = [message for message in self.told if isinstance(message, kind)]
+        self.told = [message for message in self.told if not isinstance(message, kind)]
+        return found
+
+
+class Reply:
+    """Where the edge waits."""
+
+    value: Any = None
+
+    def set(self, value: Any = None) -> None:
+        """Keep it."""
+        self.value = value
+
+
+class Keeper:
+    """One persistence actor, its clock and its receivers."""
+
+    def __init__(self, server: MemoryServer | None = None, owner: str = "me", **settings: Any) -> None:
+        self.seconds = settings.pop("seconds", 1000.0)
+        self.timers: list[tuple[float, int, Any, Any]] = []
+        self.cut: str | None = None
+        self.log = settings.pop("failure_log", None) or MemoryFailureLog()
+        self.leases = LeaseBoard()
+        self.reachable: list[bool] = []
+        self._order = count()
+        self.writes = 0
+        self.server = server or MemoryServer()
+        self.store = MemoryStore(newest_schema=1, now=lambda: self.seconds, faults=self._fault, server=self.server)
+        self.supervisor, self.position = Receiver(), Receiver()
+        self.actor = PersistenceActor(
+            self.store,
+            self.log,
+            self.leases,
+            self,
+            owner,
+            boottime=lambda: self.seconds,
+            on_reachable=self.reachable.append,
+            **settings,
+        )
+
+    def _fault(self, stage: str) -> None:
+        self.writes += stage == "before_write"
+        if self.cut in {"all", stage}:
+            raise ConnectionError("cut by the test")
+
+    def tell_after(self, delay_seconds: float, ref: Any, message: object) -> None:
+        """The actor's clock."""
+        self.timers.append((self.seconds + delay_seconds, next(self._order), ref, message))
+
+    def tell(self, *messages: Any) -> None:
+        """Put messages into the mailbox together, then let the actor work until it is empty."""
+        for message in messages:
+            self.actor.actor_ref.tell(message)
+        while not self.actor.actor_inbox.empty():
+            self.actor.on_receive(self.actor.actor_inbox.get().message)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and every timer ring at its time."""
+        end = self.seconds + seconds
+        while self.timers and min(self.timers)[0] <= end:
+            timer = min(self.timers)
+            self.timers.remove(timer)
+            self.seconds = max(self.seconds, timer[0])
+            self.tell(timer[3])
+        self.seconds = end
+
+    def freeze(self, seconds: float) -> None:
+        """Let time pass in which nothing here runs."""
+        self.seconds += seconds
+
+    def take(self) -> ShardTaken:
+        """Take the shard."""
+        self.tell(TakeShard(shard=SHARD, reply_to=self.supervisor))
+        return self.supervisor.take(ShardTaken)[0]
+
+    def stored(self, position_id: str = "p") -> Any:
+        """What is stored, as another client sees it."""
+        return MemoryStore(newest_schema=1, now=lambda: self.seconds, server=self.server).read(SHARD, position_id)
+
+
+def save(keeper, change, grew_from=0, position_id="p", reply_to=None, **fields):
+    """A save with only what matters spelled out."""
+    return Save(
+        shard=SHARD,
+        position_id=position_id,
+        schema=1,
+        grew_from=grew_from,
+        change=change,
+        state={"change": change},
+        reply_to=reply_to or keeper.position,
+        **fields,
+    )
+
+
+@pytest.fixture
+def keeper():
+    """A keeper that owns its shard."""
+    found = Keeper()
+    found.take()
+    return found
+
+
+def test_a_save_is_answered_with_its_version(keeper):
+    """Saved tells change, version and epoch of what is durable."""
+    keeper.tell(save(keeper, 1))
+    assert keeper.position.told == [Saved(position_id="p", change=1, version=1, epoch=1)]
+    assert keeper.stored().state == {"change": 1}
+
+
+def test_saves_in_the_mailbox_travel_together(keeper):
+    """Group commit: one transaction for everything that waits, the newest state per position, every event."""
+    before = keeper.writes
+    keeper.tell(
+        save(keeper, 1, events=[{"n": 1}]),
+        save(keeper, 1, position_id="q"),
+        save(keeper, 2, events=[{"n": 2}]),
+        save(keeper, 3, events=[{"n": 3}]),
+    )
+    assert keeper.writes == before + 1
+    answers = {(told.position_id, told.change, told.version) for told in keeper.position.told}
+    assert answers == {("p", 3, 1), ("q", 1, 1)}
+    assert keeper.store.events(SHARD, "p") == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_a_batch_is_bounded():
+    """More than the limit goes in several transactions, and everybody is answered."""
+    keeper = Keeper(batch_limit=10)
+    keeper.take()
+    before = keeper.writes
+    keeper.tell(*(save(keeper, 1, position_id=f"p{number}") for number in range(25)))
+    assert keeper.writes == before + 3
+    assert len(keeper.position.take(Saved)) == 25
+
+
+def test_a_save_that_has_not_seen_its_answer_yet_still_chains(keeper):
+    """A sender may save on before it heard of the last save: the actor carries the version on."""
+    keeper.tell(save(keeper, 1))
+    keeper.tell(save(keeper, 2, grew_from=0))
+    assert [told.version for told in keeper.position.take(Saved)] == [1, 2]
+
+
+def test_a_respawned_position_must_not_overwrite_what_it_never_saw(keeper):
+    """Only the sender's own saves chain: a new one that grew from an older snapshot gets its conflict."""
+    keeper.tell(save(keeper, 1))
+    respawned = Receiver()
+    keeper.tell(save(keeper, 5, grew_from=0, reply_to=respawned))
+    assert isinstance(respawned.told[0].error, SnapshotConflict)
+    assert keeper.stored().state == {"change": 1}
+    assert keeper.log.failures[-1].kind == "snapshot.conflict"
+    assert keeper.log.failures[-1].state == {"change": 5}
+
+
+def test_a_repeated_change_does_not_chain(keeper):
+    """A change that was answered already is no successor of itself."""
+    keeper.tell(save(keeper, 1))
+    keeper.tell(save(keeper, 1))
+    assert len(keeper.position.take(Saved)) == 1
+    assert isinstance(keeper.position.told[0].error, SnapshotConflict)
+
+
+def test_a_batch_that_was_not_saved_waits_again_under_newer_states(keeper):
+    """The newest state wins, the events of both are kept, in order, and what was closed stays closed."""
+    book = ShardBook(SHARD, 1, keeper.supervisor, 0.0)
+    book.add(save(keeper, 1, events=[{"n": 1}], closed=True))
+    book.freeze(10)
+    book.add(save(keeper, 2, events=[{"n": 2}]))
+    book.thaw()
+    (change,) = book.freeze(10)
+    assert (change.state, change.events, change.closed) == ({"change": 2}, ({"n": 1}, {"n": 2}), True)
+
+
+def test_a_conflict_fails_one_position_only(keeper):
+    """The others of the batch are saved."""
+    keeper.tell(save(keeper, 1, grew_from=7), save(keeper, 1, position_id="q"))
+    assert [told.position_id for told in keeper.position.take(SaveFailed)] == ["p"]
+    assert [told.position_id for told in keeper.position.take(Saved)] == ["q"]
+
+
+def test_corrupt_bytes_fail_one_position_only(keeper):
+    """A damaged snapshot is reported to its position, and the others are saved."""
+    keeper.tell(save(keeper, 1), save(keeper, 1, position_id="q"))
+    keeper.position.told.clear()
+    keeper.server.shard(SHARD).positions["p"] = b"rubbish"
+    keeper.tell(save(keeper, 2, 1), save(keeper, 2, 1, position_id="q"))
+    (failed,) = keeper.position.take(SaveFailed)
+    assert isinstance(failed.error, SnapshotCorrupt)
+    assert [told.position_id for told in keeper.position.take(Saved)] == ["q"]
+
+
+def test_a_closed_position_leaves_the_open_ones(keeper):
+    """`closed` is not lost when a later change of the same flush does not repeat it."""
+    keeper.tell(save(keeper, 1))
+    keeper.tell(save(keeper, 2, 1, closed=True), save(keeper, 3, 1))
+    assert keeper.server.shard(SHARD).open == set()
+    assert keeper.stored().state == {"change": 3}
+
+
+def test_tapes_travel_with_the_next_commit(keeper):
+    """A tape is saved with its shard's next positions, the newest per symbol."""
+    keeper.tell(SaveTapes(shard=SHARD, tapes={"BTC": b"1"}), SaveTapes(shard=SHARD, tapes={"BTC": b"2"}))
+    keeper.tell(save(keeper, 1))
+    assert keeper.store.load(SHARD).tapes == {"BTC": b"2"}
+
+
+def test_a_shard_that_is_not_ours_cannot_be_saved():
+    """Without the shard there is no save, and the answer is definite."""
+    keeper = Keeper()
+    keeper.tell(save(keeper, 1))
+    assert isinstance(keeper.position.told[0].error, StaleOwner)
+
+
+# --- the store out of reach ------------------------------------------------------------------------------------------
+
+
+def test_storage_trouble_is_retried_and_never_reported_as_failure(keeper):
+    """While the store is away nobody is answered; once it is back the newest state is saved, events complete."""
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1, events=[{"n": 1}]))
+    keeper.tell(save(keeper, 2, events=[{"n": 2}]))
+    keeper.sleep(1.0)
+    assert keeper.position.told == []
+    assert keeper.reachable == [False]
+    keeper.cut = None
+    keeper.sleep(2.0)
+    assert keeper.position.told == [Saved(position_id="p", change=2, version=1, epoch=1)]
+    assert keeper.store.events(SHARD, "p") == [{"n": 1}, {"n": 2}]
+    assert keeper.reachable == [False, True]
+
+
+def test_what_cannot_be_saved_is_spilled_once_per_change(keeper):
+    """Each change that waits is written down once, however often it is tried again."""
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    keeper.sleep(5.0)
+    keeper.tell(save(keeper, 2))
+    keeper.sleep(5.0)
+    spilled = [failure for failure in keeper.log.failures if failure.kind == "snapshot.spilled"]
+    assert [(failure.change, failure.state) for failure in spilled] == [(1, {"change": 1}), (2, {"change": 2})]
+
+
+def test_a_spill_is_taken_back_when_it_was_saved_after_all(keeper):
+    """What was saved later must never be replayed."""
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    keeper.cut = None
+    keeper.sleep(1.0)
+    assert keeper.position.take(Saved)
+    assert keeper.log.spills(SHARD) == {}
+
+
+def test_retries_back_off(keeper):
+    """0.1 s first, doubling, never more than 2 s apart."""
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    delays = []
+    for _ in range(7):
+        due = min(timer for timer in keeper.timers if type(timer[3]).__name__ == "_Retry")
+        delays.append(round(due[0] - keeper.seconds, 3))
+        keeper.sleep(due[0] - keeper.seconds)
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+def test_a_doubtful_batch_is_repeated_exactly_and_newer_states_wait(keeper):
+    """Unknown stays unknown until it is settled; then the newer state goes on from it, and nothing is doubled."""
+
+    def lose_the_reply_and_everything_after(stage: str) -> None:
+        if stage == "after_write":
+            keeper.cut = "all"
+            raise ConnectionError("reply lost")
+        keeper._fault(stage)
+
+    keeper.store.faults = lose_the_reply_and_everything_after
+    keeper.tell(save(keeper, 1, events=[{"n": 1}]))
+    keeper.store.faults = keeper._fault
+    keeper.tell(save(keeper, 2, events=[{"n": 2}]))
+    assert keeper.position.told == []
+    assert [failure.kind for failure in keeper.log.failures].count("snapshot.unknown") == 1
+    keeper.cut = None
+    keeper.sleep(1.0)
+    assert [(told.change, told.version) for told in keeper.position.take(Saved)] == [(1, 1), (2, 2)]
+    assert keeper.store.events(SHARD, "p") == [{"n": 1}, {"n": 2}]
+    assert keeper.position.told == []
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_taken_shard_is_loaded_and_its_lease_published(keeper):
+    """Whoever took it gets everything that is stored; the gateways see the deadline."""
+    keeper.tell(save(keeper, 1))
+    taken = keeper.take()
+    assert [snapshot.position_id for snapshot in taken.loaded.snapshots] == ["p"]
+    assert keeper.leases.seconds_left(SHARD, keeper.seconds) == 10.0
+
+
+def test_a_held_shard_is_refused_with_the_time_to_wait(keeper):
+    """Another keeper is told when to ask again."""
+    other = Keeper(keeper.server, "you", seconds=keeper.seconds)
+    other.tell(TakeShard(shard=SHARD, reply_to=other.supervisor))
+    (refused,) = other.supervisor.take(ShardRefused)
+    assert refused.retry_seconds == 10.0
+
+
+def test_an_owner_proven_dead_is_not_waited_for(keeper):
+    """The proof is asked for with the owner's own name."""
+    asked: list[str] = []
+    other = Keeper(keeper.server, "you", seconds=keeper.seconds, dead_owner=lambda name: not asked.append(name))
+    assert other.take().epoch == 2
+    assert asked == ["me"]
+
+
+def test_the_lease_is_renewed_without_being_asked(keeper):
+    """Long after its first deadline the lease is ours, under the same epoch."""
+    keeper.sleep(100.0)
+    assert keeper.leases.seconds_left(SHARD, keeper.seconds) > 6.0
+    assert keeper.store.fence(SHARD).epoch == 1
+    assert keeper.supervisor.told == []
+
+
+def test_the_deadline_counts_from_before_the_renewal(keeper):
+    """A renewal that took three seconds leaves seven, not ten."""
+    renew = keeper.store.renew
+
+    def slow_renew(*args: Any) -> None:
+        renew(*args)
+        keeper.seconds += 3.0
+
+    keeper.store.renew = slow_renew
+    timer = min(keeper.timers)
+    keeper.timers.remove(timer)
+    keeper.tell(timer[3])
+    assert keeper.leases.seconds_left(SHARD, keeper.seconds) == 7.0
+
+
+def test_a_stale_owner_stands_down(keeper):
+    """A higher epoch: the lease is fenced, every waiting sender and the supervisor are told, nothing is tried again."""
+    keeper.freeze(11.0)
+    other = Keeper(keeper.server, "you", seconds=keeper.seconds)
+    assert other.take().epoch == 2
+    keeper.tell(save(keeper, 1), save(keeper, 1, position_id="q"))
+    failed = keeper.position.take(SaveFailed)
+    assert [(told.position_id, type(told.error)) for told in failed] == [("p", StaleOwner), ("q", StaleOwner)]
+    assert keeper.supervisor.told == [ShardLost(shard=SHARD, epoch=2, fenced=True)]
+    assert keeper.leases.get(SHARD).fenced
+    keeper.sleep(60.0)
+    assert other.stored() is None
+
+
+def test_a_lease_that_ran_out_is_retaken_under_a_higher_epoch(keeper):
+    """Out of reach past the lease: lost, not fenced; then retaken, and what waited is saved before the hand-over."""
+    keeper.tell(save(keeper, 1))
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 2, 1))
+    keeper.sleep(15.0)
+    assert keeper.supervisor.told == [ShardLost(shard=SHARD, epoch=1, fenced=False)]
+    assert keeper.leases.seconds_left(SHARD, keeper.seconds) < 0
+    keeper.cut = None
+    keeper.sleep(3.0)
+    taken = keeper.supervisor.told[1]
+    assert (taken.epoch, taken.spills) == (2, {})
+    assert taken.loaded.snapshots[0].state == {"change": 2}
+    assert keeper.position.told[-1] == Saved(position_id="p", change=2, version=2, epoch=2)
+
+
+def test_a_frozen_keeper_wakes_up_and_retakes(keeper):
+    """Suspended past its lease, with nobody else there: it never goes on under the old epoch."""
+    keeper.freeze(60.0)
+    keeper.sleep(5.0)
+    lost, taken = keeper.supervisor.told
+    assert (lost, taken.epoch) == (ShardLost(shard=SHARD, epoch=1, fenced=False), 2)
+
+
+def test_what_waited_is_worth_nothing_when_another_owner_came_between(keeper):
+    """Another epoch owned the shard in between: the waiting saves fail, and stay as evidence."""
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    keeper.freeze(11.0)
+    other = Keeper(keeper.server, "you", seconds=keeper.seconds)
+    other.take()
+    done = Reply()
+    other.tell(Drain(reply=done))
+    keeper.cut = None
+    keeper.sleep(5.0)
+    (failed,) = keeper.position.take(SaveFailed)
+    assert isinstance(failed.error, StaleOwner)
+    assert keeper.supervisor.take(ShardTaken)[-1].epoch == 3
+    assert keeper.stored() is None
+
+
+# --- spills at boot --------------------------------------------------------------------------------------------------
+
+
+def spilled(server=None):
+    """A keeper that died with one state spilled: change 2 on top of the stored version 1."""
+    keeper = Keeper(server)
+    keeper.take()
+    keeper.tell(save(keeper, 1))
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 2, 1))
+    return keeper
+
+
+def reborn(keeper, owner="me again", **settings):
+    """The next run of the same installation, after the lease."""
+    return Keeper(keeper.server, owner, seconds=keeper.seconds + 11.0, failure_log=keeper.log, **settings)
+
+
+def test_a_spill_applies_to_exactly_what_it_grew_from():
+    """After a crash during an outage, the spilled state comes with the shard."""
+    taken = reborn(spilled()).take()
+    assert taken.spills == {"p": {"change": 2}}
+    assert taken.spill_schemas == {"p": 1}
+
+
+def test_a_spilled_new_position_applies_while_nothing_is_stored():
+    """A position that never made it into the store is not forgotten."""
+    keeper = Keeper()
+    keeper.take()
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    assert reborn(keeper).take().spills == {"p": {"change": 1}}
+
+
+def test_a_spill_survives_a_second_crash_while_coming_back():
+    """Written again under the new epoch, it is found by the next run too."""
+    second = reborn(spilled())
+    second.take()
+    assert reborn(second, "third").take().spills == {"p": {"change": 2}}
+
+
+def test_a_spill_is_only_evidence_once_another_keeper_owned_the_shard():
+    """Somebody without this log owned the shard in between: what he did counts."""
+    keeper = spilled()
+    other = Keeper(keeper.server, "elsewhere", seconds=keeper.seconds + 11.0)
+    other.take()
+    later = Keeper(keeper.server, "me again", seconds=keeper.seconds + 22.0, failure_log=keeper.log)
+    assert later.take().spills == {}
+
+
+def test_a_spill_is_only_evidence_once_the_snapshot_moved_on():
+    """Something else is stored than what it grew from."""
+    keeper = spilled()
+    MemoryStore(newest_schema=1, server=keeper.server, now=lambda: keeper.seconds).save(
+        SHARD, 1, [Change(position_id="p", schema=1, grew_from=1, state={"change": "other"})]
+    )
+    assert reborn(keeper).take().spills == {}
+
+
+def test_a_closed_position_is_never_replayed_as_a_new_one():
+    """Even when the line that took its spill back is lost: a closed position is still stored, only not open."""
+    keeper = Keeper()
+    keeper.take()
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    keeper.cut = None
+    keeper.sleep(1.0)
+    keeper.tell(save(keeper, 2, 1, closed=True))
+    keeper.log.failures = [failure for failure in keeper.log.failures if failure.kind == "snapshot.spilled"]
+    assert reborn(keeper).take().spills == {}
+
+
+# --- reading and leaving ---------------------------------------------------------------------------------------------
+
+
+def test_reading_a_snapshot_first_saves_what_waits_for_it(keeper):
+    """Whoever reads goes on from what is stored, so nothing of that position may still wait."""
+    keeper.tell(save(keeper, 1), ReadSnapshot(shard=SHARD, position_id="p", reply_to=keeper.supervisor))
+    (read,) = keeper.supervisor.take(SnapshotRead)
+    assert read.snapshot.state == {"change": 1}
+
+
+def test_reading_while_a_state_cannot_be_saved_is_an_error(keeper):
+    """An older snapshot than what waits is never handed out."""
+    keeper.cut = "before_write"
+    keeper.tell(save(keeper, 1))
+    keeper.tell(ReadSnapshot(shard=SHARD, position_id="p", reply_to=keeper.supervisor))
+    (read,) = keeper.supervisor.take(SnapshotRead)
+    assert read.snapshot is None
+    assert isinstance(read.error, StoreUnreachable)
+
+
+def test_reading_nothing_and_rubbish(keeper):
+    """None for nothing, the error for what cannot be read."""
+    keeper.server.shard(SHARD).positions["bad"] = b"rubbish"
+    for name in ("none", "bad"):
+        keeper.tell(ReadSnapshot(shard=SHARD, position_id=name, reply_to=keeper.supervisor))
+    nothing, bad = keeper.supervisor.take(SnapshotRead)
+    assert (nothing.snapshot, nothing.error) == (None, None)
+    assert isinstance(bad.error, SnapshotCorrupt)
+
+
+def test_the_audit_trail_is_read_through_the_mailbox(keeper):
+    """The answer is the trail, or the error that reading it raised."""
+    keeper.tell(save(keeper, 1, events=[{"n": 1}]))
+    trail, error = Reply(), Reply()
+    keeper.tell(ReadEvents(shard=SHARD, position_id="p", reply=trail))
+    keeper.cut = "all"
+    keeper.tell(ReadEvents(shard=SHARD, position_id="p", reply=error))
+    assert trail.value == [{"n": 1}]
+    assert isinstance(error.value, StoreUnreachable)
+
+
+def test_draining_saves_gives_the_lease_up_and_answers(keeper):
+    """After a drain all is stored, the next owner need not wait, and our gateways sign nothing."""
+    done = Reply()
+    keeper.tell(save(keeper, 1), Drain(reply=done))
+    assert done.value is True
+    assert keeper.stored().state == {"change": 1}
+    assert keeper.leases.get(SHARD).fenced
+    assert Keeper(keeper.server, "you", seconds=keeper.seconds).take().epoch == 2
+
+
+def test_draining_without_a_store_still_answers_and_leaves_the_spill(keeper):
+    """A store that is away does not keep the service from ending; the state is on disk."""
+    keeper.cut = "all"
+    done = Reply()
+    keeper.tell(save(keeper, 1), Drain(reply=done))
+    assert done.value is True
+    assert keeper.log.spills(SHARD)["p"].state == {"change": 1}

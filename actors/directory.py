@@ -55,12 +55,13 @@ class AccountStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedStatus:
-    """One symbol's prices: the latest quote, and whether they are fresh."""
+    """One symbol's prices: the latest quote, whether they are fresh, and (lockstep) whether the latest has settled."""
 
     account: str
     symbol: str
     quote: Quote | None
     fresh: bool
+    settled: bool = True
     updated_at: Micros = 0
 
 

@@ -118,8 +118,8 @@ class MarketActor(pykka.ThreadingActor):
                 )
         self._latest = quote
         self._sequence = message.sequence
-        self._publish()
         self._waiting = set(self._positions) if message.sequence else set()
+        self._publish()
         price = MarketPrice(quote=quote, sequence=message.sequence)
         for ref in self._positions.values():
             tell(ref, price)
@@ -146,6 +146,7 @@ class MarketActor(pykka.ThreadingActor):
                 self._settle()
 
     def _settle(self) -> None:
+        self._publish()
         tell(self._parts.gateway, SymbolSettled(symbol=self._parts.symbol, sequence=self._sequence))
 
     def _publish(self) -> None:
@@ -154,6 +155,7 @@ class MarketActor(pykka.ThreadingActor):
             symbol=self._parts.symbol,
             quote=self._latest,
             fresh=self._fresh,
+            settled=not self._waiting,
             updated_at=self._latest.at if self._latest else 0,
         )
 

@@ -182,6 +182,7 @@ class FeedView(BaseModel):
 
     symbol: str
     fresh: bool
+    settled: bool
     mark: str | None
     last: str | None
     bid: str | None

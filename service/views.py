@@ -229,6 +229,7 @@ def _feed(feed: FeedStatus) -> dict[str, Any]:
     return {
         "symbol": feed.symbol,
         "fresh": feed.fresh,
+        "settled": feed.settled,
         "mark": decimal(quote.mark) if quote else None,
         "last": decimal(quote.last) if quote else None,
         "bid": decimal(quote.bid) if quote else None,

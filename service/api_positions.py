@@ -40,7 +40,13 @@ def new_id() -> str:
 def changes_router(api: Api) -> APIRouter:
     """POST /v1/positions, POST …/close and PUT …/plan."""
     router = APIRouter(prefix="/v1/positions", tags=["positions"])
+    _add_open(router, api)
+    _add_close(router, api)
+    _add_amend(router, api)
+    return router
 
+
+def _add_open(router: APIRouter, api: Api) -> None:
     @router.post(
         "",
         status_code=201,
@@ -72,6 +78,8 @@ def changes_router(api: Api) -> APIRouter:
             return _position(api, said.published, 200)
         raise _not_done(said)
 
+
+def _add_close(router: APIRouter, api: Api) -> None:
     @router.post(
         "/{position_id}/close",
         status_code=202,
@@ -94,6 +102,8 @@ def changes_router(api: Api) -> APIRouter:
             return answer(body, 202)
         raise _not_done(said)
 
+
+def _add_amend(router: APIRouter, api: Api) -> None:
     @router.put(
         "/{position_id}/plan",
         summary="Amend the plan",
@@ -132,8 +142,6 @@ def changes_router(api: Api) -> APIRouter:
         if isinstance(said, Amended):
             return _position(api, said.published, 200)
         raise _not_done(said)
-
-    return router
 
 
 def known_id(position_id: str) -> None:

@@ -86,6 +86,17 @@ class Client:
         return _read(response, unknown)
 
 
+def _fault(fault: Mapping[str, Any]) -> str:
+    """One fault; a plan's already begin with their field."""
+    field, message = fault.get("field", ""), fault.get("message", "")
+    return message if not field or message.startswith(field) else f"{field}: {message}"
+
+
+def foreseen(error: Exception) -> bool:
+    """Whether an error's message says by itself what to do: our own do, by the rules of this house."""
+    return type(error).__module__.partition(".")[0] in ("actors", "persistence", "service")
+
+
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
@@ -107,7 +118,7 @@ def _read(response: httpx.Response, unknown: str) -> dict[str, Any]:
         return body
     error = body.get("error") or {}
     lines = [f"{error.get('message', response.status_code)} ({error.get('code', response.status_code)})"]
-    lines += [f"  {fault.get('field', '')}: {fault.get('message')}" for fault in body.get("faults", ())]
+    lines += [f"  {_fault(fault)}" for fault in body.get("faults", ())]
     if response.status_code == 504:
         lines.append(unknown.strip())
     raise Failed("\n".join(line for line in lines if line))

@@ -12,7 +12,7 @@ import click
 import structlog
 
 from service import logs
-from service.cli_client import BadConfiguration, Failed
+from service.cli_client import BadConfiguration, Failed, foreseen
 from service.config import Config
 from service.config_load import load_config
 from service.config_reader import ConfigError
@@ -45,7 +45,7 @@ def run(*, config: Path | None, data_dir: Path | None, demo: bool) -> None:
     try:
         application.start()
     except Exception as error:  # noqa: BLE001  Whatever it is, what has started must be stopped again.
-        if not _foreseen(error):
+        if not foreseen(error):
             structlog.get_logger().exception("service.start_failed")
         application.stop()
         raise Failed(logs.redaction.text(str(error) or type(error).__name__)) from None
@@ -85,8 +85,3 @@ def _serve(application: "Application", settings: Config, asked: threading.Event,
             waiting = False
             open_demo(settings, application.directory, application.supervisor, application.runtime)
     return False
-
-
-def _foreseen(error: Exception) -> bool:
-    """Whether an error's message says by itself what to do: our own do, by the rules of this house."""
-    return type(error).__module__.partition(".")[0] in ("actors", "persistence", "service")

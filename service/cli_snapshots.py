@@ -10,9 +10,8 @@ import click
 from actors.directory import Published
 from actors.domain.model import Phase, Position
 from actors.domain.schema import load
-from persistence.redis_server import EmbeddedRedisError
 from persistence.store import Fence, Loaded, Snapshot, SnapshotCorrupt, Store, StoreUnreachable
-from service.cli_client import BadConfiguration, Failed
+from service.cli_client import BadConfiguration, Failed, foreseen
 from service.cli_tables import print_json, table
 from service.config_load import load_config
 from service.config_reader import ConfigError
@@ -44,12 +43,17 @@ def _store(config: Path | None, data_dir: Path | None) -> Iterator[Store]:
         raise Failed(f"nothing is stored in {settings.data_dir}: name the service's --data-dir or --config")
     try:
         store, done = open_store(settings)
-        try:
-            yield store
-        finally:
-            done()
-    except (StoreUnreachable, EmbeddedRedisError) as error:
+    except Exception as error:
+        # Starting an embedded server may fail in many ways, each with a message of its own.
+        if foreseen(error):
+            raise Failed(str(error)) from None
+        raise
+    try:
+        yield store
+    except StoreUnreachable as error:
         raise Failed(f"Redis cannot be reached: {error}. `exitkeeper doctor` says more") from None
+    finally:
+        done()
 
 
 @snapshots.command("list")

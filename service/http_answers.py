@@ -62,7 +62,8 @@ def from_refusal(refusal: Refusal) -> ApiError:
     """What the actors refused, with the status that says the same."""
     status = STATUS.get(refusal.code, 422)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
-    return ApiError(status, refusal.code, refusal.message, field=refusal.field, faults=refusal.faults, headers=headers)
+    faults = refusal.faults if len(refusal.faults) > 1 else ()
+    return ApiError(status, refusal.code, refusal.message, field=refusal.field, faults=faults, headers=headers)
 
 
 def unavailable(code: str, message: str) -> ApiError:

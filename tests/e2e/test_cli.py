@@ -300,7 +300,7 @@ def test_the_doctor_leaves_no_traces(tmp_path: Path) -> None:
     """It looks at the data directory, it does not make it."""
     assert all(finding.level is not Level.FAIL for finding in check_data_dir(tmp_path / "data"))
     (finding,) = check_redis(config(tmp_path))
-    assert finding.level is Level.OK
+    assert finding.level in (Level.OK, Level.WARN)
     assert list(tmp_path.iterdir()) == []
 
 

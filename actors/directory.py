@@ -93,7 +93,9 @@ class Directory:
             reasons.append("no account has started yet")
         for status in self.accounts.values():
             if not status.lease_held:
-                reasons.append(f"account {status.account}: the lease of shard {status.shard} is not held {status.detail}")
+                reasons.append(
+                    f"account {status.account}: the lease of shard {status.shard} is not held {status.detail}"
+                )
             elif not status.reconciled:
                 reasons.append(f"account {status.account}: not reconciled with the venue yet {status.detail}")
         for feed in self.feeds.values():

@@ -17,7 +17,7 @@ from actors.directory import Directory
 from actors.domain.events import OrderAbsent, OrderRefused, OrderReported, OrderUnknown
 from actors.domain.model import Micros
 from actors.inquiries import Inquiries
-from actors.quarantine import EmergencyStop, emergency_request, protecting, tell_outcome, tell_protected
+from actors.quarantine import Emergencies, EmergencyStop
 from actors.runtime.base import Clock, Ref, tell
 from actors.settings import AccountSettings
 from actors.traffic import (
@@ -104,6 +104,9 @@ class GatewayActor(pykka.ThreadingActor):
         self._inquiries = Inquiries(
             clock=parts.clock, venue=parts.venue, settings=parts.settings, own=self.actor_ref, new_id=self._new_id
         )
+        self._emergencies = Emergencies(
+            venue=parts.venue, settings=parts.settings, order_tag=parts.order_tag, sign=self._sign, track=self._track
+        )
         self._log = structlog.get_logger().bind(account=parts.settings.name)
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
@@ -143,7 +146,7 @@ class GatewayActor(pykka.ThreadingActor):
             case ResumeFeed():
                 self._parts.venue.resume()
             case EnsureStop():
-                self._ensure_stop(message)
+                self._emergencies.begin(message)
             case _Overdue():
                 self._on_overdue(message.request_id)
             case _Later():
@@ -162,8 +165,6 @@ class GatewayActor(pykka.ThreadingActor):
         self._parts.venue.stop()
         name = f"gateway:{self._parts.settings.name}"
         tell(self._parts.supervisor, ActorFailed(name=name, kind="GatewayActor", error=repr(exception_value)))
-
-    # -- requests --------------------------------------------------------------------------------------------------
 
     def _new_id(self) -> str:
         self._count += 1
@@ -294,9 +295,9 @@ class GatewayActor(pykka.ThreadingActor):
     def _later(self, message: object, delay_seconds: float = RETRY_SECONDS) -> None:
         self._parts.clock.tell_after(delay_seconds, self.actor_ref, _Later(message=message))
 
-    # -- outcomes --------------------------------------------------------------------------------------------------
-
-    def _on_answer(self, answer: OrderAnswered | RequestFailed | AccountAnswered | CandlesAnswered) -> None:
+    def _on_answer(  # noqa: PLR0912 - one line for each pair of request and answer
+        self, answer: OrderAnswered | RequestFailed | AccountAnswered | CandlesAnswered
+    ) -> None:
         if self._inquiries.on_receive(answer):
             return
         request = self._requests.pop(answer.request_id, None)
@@ -325,8 +326,8 @@ class GatewayActor(pykka.ThreadingActor):
             case CancelForeign(), _:
                 self._cancel_foreign(request)
             case EmergencyStop(), _:
-                self._on_emergency(request, answer)
-            case (ReadSlot() | ReadGap()), _:
+                self._emergencies.on_answer(request, answer)
+            case ((ReadSlot() | ReadGap()), _):
                 self._later(request)
             case _:
                 raise TypeError(f"{type(request).__name__} was answered by {type(answer).__name__}")
@@ -339,7 +340,7 @@ class GatewayActor(pykka.ThreadingActor):
         elif isinstance(request, CancelOrder):
             self._look_up_after(request)
         elif isinstance(request, EmergencyStop):
-            tell_outcome(request, None, why="the venue did not answer in time")
+            self._emergencies.on_answer(request, None)
         elif request is not None:
             self.on_receive(request)
 
@@ -375,52 +376,6 @@ class GatewayActor(pykka.ThreadingActor):
         # A venue with a time of its own is not asked for the wall's: 0 is before everything, and changes no stamp.
         return 0 if self._parts.venue.traits.own_time else self._parts.clock.now()
 
-    # -- quarantine ------------------------------------------------------------------------------------------------
-
-    def _ensure_stop(self, message: EnsureStop) -> None:
-        """Read the slot first: where our stop rests, nothing else is to be done."""
-        stop = EmergencyStop(
-            position_id=message.position_id,
-            symbol=message.symbol,
-            position=message.position,
-            order_tag=self._parts.order_tag,
-        )
-        if not message.symbol:
-            tell_outcome(stop, None, why="its snapshot cannot be read, so nobody knows what it holds")
-            return
-        self._parts.venue.read_account(
-            AccountRequest(
-                request_id=self._track(stop),
-                account=self._parts.settings.name,
-                symbol=message.symbol,
-                trades_since=self._event_time(message.symbol),
-            )
-        )
-
-    def _on_emergency(self, stop: EmergencyStop, answer: object) -> None:
-        if not isinstance(answer, AccountAnswered):
-            tell_outcome(stop, answer if isinstance(answer, OrderAnswered | RequestFailed) else None)
-            return
-        resting = protecting(stop.order_tag, answer)
-        if answer.position is None or resting is not None:
-            tell_protected(stop, resting)
-            return
-        signed_at = self._sign()
-        request = None
-        if signed_at is not None:
-            request = emergency_request(
-                stop,
-                answer.position,
-                request_id=self._track(stop),
-                account=self._parts.settings.name,
-                signed_at=signed_at,
-                expires_after_seconds=self._parts.settings.request_expiry_seconds,
-            )
-        if request is None:
-            tell_outcome(stop, None)
-        else:
-            self._parts.venue.submit(request)
-
 
 def report_of(order: VenueOrder, *, read_back: bool, venue_quantity: Decimal | None) -> OrderReported:
     """A venue's order as the domain's event. The venue's signed quantity becomes a size."""
@@ -446,5 +401,3 @@ def _slot_read(answer: AccountAnswered) -> SlotRead:
         instrument=answer.instrument,
         at=answer.read_at,
     )
-
-

@@ -1,7 +1,7 @@
 """HealthActor: pings mailboxes, writes the health log.
 
-A health record is a ping that came back through the mailbox; a living thread proves nothing. An actor that does not answer
-for a whole round, or is dead, is reported to the supervisor.
+A health record is a ping that came back through the mailbox; a living thread proves nothing. An actor that does not
+answer for a whole round, or is dead, is reported to the supervisor.
 """
 
 from dataclasses import dataclass

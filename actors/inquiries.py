@@ -1,7 +1,7 @@
 """Looking orders up until the truth is known: found, or absent on repeated reads past the expiry of any request.
 
-An order that was just sent may not be readable yet, and one that cannot be found may still arrive: absence counts only on
-two reads after the last moment at which the venue could still have accepted the request.
+An order that was just sent may not be readable yet, and one that cannot be found may still arrive: absence counts
+only on two reads after the last moment at which the venue could still have accepted the request.
 """
 
 from collections.abc import Callable
@@ -166,5 +166,3 @@ class Inquiries:
             return
         self._clock.tell_after(inquiry.pause_seconds, self._own, _Again(client_order_id=order_id))
         inquiry.pause_seconds = min(inquiry.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
-
-

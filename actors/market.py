@@ -34,7 +34,7 @@ def trusted(quote: Quote, max_deviation_percent: Decimal) -> Quote:
     if mark is None or mark <= 0:
         return quote
     limit = mark * max_deviation_percent / HUNDRED
-    dropped = {
+    dropped: dict[str, Any] = {
         name: None
         for name in ("last", "bid", "ask")
         if (price := getattr(quote, name)) is not None and abs(price - mark) > limit
@@ -164,7 +164,9 @@ class MarketActor(pykka.ThreadingActor):
         self._timer = self._parts.clock.tell_after(delay, self.actor_ref, CheckFreshness())
 
     def _check_freshness(self) -> None:
-        """A feed that says nothing for too long is stale; its positions stand on their resident stops until it is back."""
+        """A feed that says nothing for too long is stale; its positions stand on their resident stops until it is
+        back.
+        """
         silent = self._parts.clock.monotonic() - self._heard_at
         if silent >= self._parts.settings.feed_stale_seconds and self._fresh:
             self._fresh = False

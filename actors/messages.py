@@ -100,9 +100,9 @@ class Amended:
 class Refusal:
     """Definitely not accepted, nothing changed.
 
-    `code` is constant (`id_taken`, `slot_taken`, `closing`, `unmanaged_position`, `foreign_exit_orders`, `unknown_account`,
-    `unknown_symbol`, `not_found`, `stale_version`, `not_ready`, `not_owner`, `storage`, `quarantined`, or a fault's code);
-    `faults` lists what is wrong field by field where more than one thing may be.
+    `code` is constant (`id_taken`, `slot_taken`, `closing`, `unmanaged_position`, `foreign_exit_orders`,
+    `unknown_account`, `unknown_symbol`, `not_found`, `stale_version`, `not_ready`, `not_owner`, `storage`,
+    `quarantined`, or a fault's code); `faults` lists what is wrong field by field where more than one thing may be.
     """
 
     code: str

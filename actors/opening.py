@@ -5,6 +5,7 @@ Nothing is saved or sent for a refusal or a preview.
 
 from typing import TYPE_CHECKING
 
+from actors.commands import refusal_of
 from actors.directory import Published
 from actors.domain.errors import DomainError
 from actors.domain.events import OpenPosition
@@ -112,8 +113,6 @@ class Opening:
                 return
             position, effects = open_position(command)
         except DomainError as error:
-            from actors.position import refusal_of  # noqa: PLC0415 - the actor's module imports this one
-
             self._refuse(refusal_of(error))
             return
         self._decided = True
@@ -188,8 +187,4 @@ def terms_of(actor: "PositionActor") -> Terms:
 
 def _foreign_exits(slot: SlotRead, order_tag: str) -> list[VenueOrder]:
     """Orders at rest that would reduce the position and are not ours."""
-    return [
-        order
-        for order in slot.orders
-        if order.reduce_only and not order.client_order_id.startswith(order_tag)
-    ]
+    return [order for order in slot.orders if order.reduce_only and not order.client_order_id.startswith(order_tag)]

@@ -1,7 +1,8 @@
 """PositionActor: owns one position; nothing else may change it.
 
-Every change passes through this mailbox: compute first (`advance`), assign, save, and only once the save is acknowledged let
-the effects go, those that the acknowledged state still wants. Protective full closes alone may leave before.
+Every change passes through this mailbox: compute first (`advance`), assign, save, and only once the save is
+acknowledged let the effects go, those that the acknowledged state still wants. Protective full closes alone may leave
+before.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +12,12 @@ from typing import Any
 import pykka
 import structlog
 
+from actors.audit import line_of, plain
+from actors.commands import amend, close, refuse_late
 from actors.directory import Directory, Published
 from actors.domain.advance import advance
-from actors.domain.errors import CommandRefused, DomainError, PlanRefused
 from actors.domain.events import (
-    AmendPlan,
     Cancel,
-    CloseManually,
     Effect,
     Event,
     LookUp,
@@ -28,15 +28,15 @@ from actors.domain.events import (
     Submit,
     TimePassed,
 )
-from actors.domain.model import IntentStatus, Micros, Phase, Position
+from actors.domain.model import Micros, Phase, Position
+from actors.domain.orders import quiet
 from actors.domain.outcomes import wanted
-from actors.domain.plans import parse_plan
 from actors.domain.prices import next_deadline
 from actors.domain.schema import SCHEMA, dump
-from actors.messages import Amended, AmendRequest, CloseAccepted, CloseRequest, Opened, Refusal
+from actors.messages import AmendRequest, CloseRequest, Opened
 from actors.opening import Opening
 from actors.recovery import Recovery
-from actors.runtime.base import Clock, Ref, Reply, tell
+from actors.runtime.base import Clock, Ref, tell
 from actors.settings import AccountSettings
 from actors.traffic import (
     ActorFailed,
@@ -108,7 +108,7 @@ class PositionActor(pykka.ThreadingActor):
         super().__init__()
         self.parts = parts
         self.position: Position | None = None
-        self._version = 0
+        self.version = 0
         self._epoch = 0
         self._change = 0
         self._acked_change = 0
@@ -123,10 +123,10 @@ class PositionActor(pykka.ThreadingActor):
         self._recovery: Recovery | None = None
         self.log = structlog.get_logger().bind(position=parts.position_id, account=parts.account.name)
 
-    def on_receive(self, message: object) -> None:
+    def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         """Events of the market, the venue, the store and people."""
         if self._ended:
-            _refuse_late(message)
+            refuse_late(message)
             return
         match message:
             case MarketPrice():
@@ -148,12 +148,12 @@ class PositionActor(pykka.ThreadingActor):
             case AlsoAnswer():
                 self._also_answer(message)
             case BeginRecovery():
-                self._version, self._epoch = message.version, message.epoch
+                self.version, self._epoch = message.version, message.epoch
                 self.recovery.begin(message)
             case CloseRequest():
-                self._on_close_request(message)
+                close(self, message)
             case AmendRequest():
-                self._on_amend_request(message)
+                amend(self, message)
             case _Wake():
                 self._on_wake()
             case _ if isinstance(message, Event):
@@ -170,8 +170,6 @@ class PositionActor(pykka.ThreadingActor):
                 self.log.warning("actor.answer_lost", change=waiting.change)
         failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=repr(exception_value))
         tell(self.parts.supervisor, failure)
-
-    # -- the transition --------------------------------------------------------------------------------------------
 
     @property
     def recovery(self) -> Recovery:
@@ -217,20 +215,17 @@ class PositionActor(pykka.ThreadingActor):
 
     def _save(self, position: Position, notes: list[Note]) -> None:
         self._states[self._change] = position
-        events = [
-            {"name": note.name, "at": note.at, "position": position.id, "fields": _plain(note.fields)} for note in notes
-        ]
         tell(
             self.parts.persistence,
             Save(
                 shard=self.parts.account.shard,
                 position_id=position.id,
                 schema=SCHEMA,
-                grew_from=self._version,
+                grew_from=self.version,
                 change=self._change,
                 state=dump(position),
                 reply_to=self.actor_ref,
-                events=events,
+                events=[line_of(note, position.id) for note in notes],
                 closed=position.phase is Phase.CLOSED,
             ),
         )
@@ -240,7 +235,7 @@ class PositionActor(pykka.ThreadingActor):
             return
         acknowledged = self._states.get(message.change)
         self._acked_change = message.change
-        self._version, self._epoch = message.version, message.epoch
+        self.version, self._epoch = message.version, message.epoch
         self._states = {change: state for change, state in self._states.items() if change > message.change}
         if acknowledged is None:
             return
@@ -256,14 +251,14 @@ class PositionActor(pykka.ThreadingActor):
             position_id=position.id,
             account=position.account,
             position=position,
-            version=self._version,
+            version=self.version,
             epoch=self._epoch,
             quarantined="flipped on the exchange" if position.phase is Phase.QUARANTINED else "",
         )
 
     def _on_save_failed(self, message: SaveFailed) -> None:
         """Definite: another version is stored, or another keeper owns the shard. This actor cannot go on."""
-        if self._opening is not None and self._version == 0:
+        if self._opening is not None and self.version == 0:
             self._opening.on_save_failed(message.error)
             return
         self._ended = True
@@ -300,16 +295,8 @@ class PositionActor(pykka.ThreadingActor):
                 self.read_slot(delay_seconds=CONFIRM_SECONDS)
             case Note():
                 write = self.log.warning if effect.alert else self.log.info
-                write(effect.name, **_plain(effect.fields))
-                parts.publish(
-                    {
-                        "name": effect.name,
-                        "at": effect.at,
-                        "position": parts.position_id,
-                        "account": parts.account.name,
-                        "fields": _plain(effect.fields),
-                    }
-                )
+                write(effect.name, **plain(effect.fields))
+                parts.publish({**line_of(effect, parts.position_id), "account": parts.account.name})
 
     def read_slot(self, *, delay_seconds: float = 0.0) -> None:
         """Ask the gateway for the venue's view of this slot."""
@@ -377,63 +364,17 @@ class PositionActor(pykka.ThreadingActor):
         self.apply(TimePassed(at=self.event_time()))
         self._arm_wake(self.position or position)
 
-    # -- people ----------------------------------------------------------------------------------------------------
-
-    def _on_close_request(self, message: CloseRequest) -> None:
-        event = CloseManually(at=self.event_time(), fraction=message.fraction, request_id=message.request_id)
-
-        def answer(published: Published) -> None:
-            requests = published.position.close_requests if published.position else ()
-            wanted_id = message.request_id
-            for request in reversed(requests):
-                if not wanted_id or request.request_id == wanted_id:
-                    message.reply.set(
-                        CloseAccepted(leg=request.leg, request_id=request.request_id, quantity=request.quantity)
-                    )
-                    return
-
-        self._command(event, message.reply, answer)
-
-    def _on_amend_request(self, message: AmendRequest) -> None:
-        if message.expected_version is not None and message.expected_version != self._version:
-            text = f"the position is at version {self._version}, not {message.expected_version}; read it and try again"
-            message.reply.set(Refusal(code="stale_version", message=text))
-            return
-        try:
-            plan = parse_plan(message.body, numbers=True)
-        except PlanRefused as error:
-            message.reply.set(refusal_of(error))
-            return
-        event = AmendPlan(
-            at=self.event_time(),
-            plan=plan,
-            allow_looser_stop=message.allow_looser_stop,
-            act_now=message.act_now,
-        )
-        self._command(event, message.reply, lambda published: message.reply.set(Amended(published=published)))
-
-    def _command(self, event: Event, reply: Reply, answer: Callable[[Published], None]) -> None:
-        if self.position is None or self.position.reconciling:
-            reply.set(Refusal(code="not_ready", message="the position is not reconciled yet; try again in a moment"))
-            return
-        try:
-            self.apply(event, answer)
-        except DomainError as error:
-            reply.set(refusal_of(error))
-
     def _also_answer(self, message: AlsoAnswer) -> None:
         """A repeat of the opening request, perhaps while the first is still under way."""
         request = message.request
         if self._opening is not None and self.position is None:
             self._opening.also(request.reply)
-        elif self._version:
+        elif self.version:
             published = self.parts.directory.positions[self.parts.position_id]
             request.reply.set(Opened(published=published, repeated=True))
         else:
             opened: Callable[[Published], None] = lambda done: request.reply.set(Opened(published=done, repeated=True))  # noqa: E731
             self._waiting.append(_Waiting(self._change, answer=opened))
-
-    # -- the end ---------------------------------------------------------------------------------------------------
 
     def opened(self) -> None:
         """The opening is durable: the slot is ours."""
@@ -452,38 +393,3 @@ class PositionActor(pykka.ThreadingActor):
         tell(parts.gateway, SlotFreed(position_id=parts.position_id, symbol=parts.symbol))
         tell(parts.supervisor, Finished(position_id=parts.position_id))
         self._ended = True
-
-
-def quiet(position: Position) -> bool:
-    """No order of it is under way: all are at rest, owed or done."""
-    return all(
-        not intent.live or (intent.status is IntentStatus.RESTING and not intent.cancel_requested)
-        for intent in position.intents
-    )
-
-
-def refusal_of(error: DomainError) -> Refusal:
-    """A domain error as the edge's answer."""
-    if isinstance(error, CommandRefused):
-        return Refusal(code=error.code, message=error.message, field=error.field)
-    if isinstance(error, PlanRefused):
-        first = error.faults[0]
-        return Refusal(code=first.code, message=first.message, field=first.field, faults=error.faults)
-    return Refusal(code="refused", message=str(error))
-
-
-def _refuse_late(message: object) -> None:
-    """A request that reaches an actor which has ended."""
-    if isinstance(message, CloseRequest | AmendRequest):
-        message.reply.set(Refusal(code="closed", message=f"position {message.position_id} is closed already"))
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Audit fields as plain values: decimals as strings without exponent, None left out."""
-    plain: dict[str, Any] = {}
-    for key, value in fields.items():
-        if value is not None:
-            plain[key] = value if isinstance(value, str | int | bool) else f"{value:f}"
-    return plain
-
-

@@ -4,6 +4,7 @@ The emergency stop has a deterministic id of its own, so that it is found again;
 orphan there, which is replaced by a proper one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -12,12 +13,15 @@ from actors.domain.exits import away_from_market, floor_to_step
 from actors.domain.model import OrderKind, Position
 from actors.domain.orders import trigger_source
 from actors.domain.step import client_order_id
-from actors.traffic import SlotRead
+from actors.settings import AccountSettings
+from actors.traffic import EnsureStop, SlotRead
 from actors.venues.base import (
     AccountAnswered,
+    AccountRequest,
     OrderAnswered,
     OrderRequest,
     RequestFailed,
+    Venue,
     VenueOrder,
     VenuePosition,
 )
@@ -104,3 +108,67 @@ def tell_protected(stop: EmergencyStop, order: VenueOrder | None) -> None:
         log.info("position.protected", trigger_price=order.trigger_price, quantity=order.quantity)
 
 
+class Emergencies:
+    """Sees to the stops of quarantined positions, part of their account's gateway."""
+
+    def __init__(
+        self,
+        *,
+        venue: Venue,
+        settings: AccountSettings,
+        order_tag: str,
+        sign: Callable[[], int | None],
+        track: Callable[[EmergencyStop], str],
+    ) -> None:
+        """`sign` gives the time to sign with, None without a lease; `track` registers a request and names it."""
+        self._venue = venue
+        self._settings = settings
+        self._order_tag = order_tag
+        self._sign = sign
+        self._track = track
+
+    def begin(self, message: EnsureStop) -> None:
+        """Read the slot first: where our stop rests, nothing else is to be done."""
+        stop = EmergencyStop(
+            position_id=message.position_id,
+            symbol=message.symbol,
+            position=message.position,
+            order_tag=self._order_tag,
+        )
+        if not message.symbol:
+            tell_outcome(stop, None, why="its snapshot cannot be read, so nobody knows what it holds")
+            return
+        self._venue.read_account(
+            AccountRequest(
+                request_id=self._track(stop),
+                account=self._settings.name,
+                symbol=message.symbol,
+                trades_since=message.position.updated_at if message.position else 0,
+            )
+        )
+
+    def on_answer(self, stop: EmergencyStop, answer: object) -> None:
+        """The slot as it is, the outcome of an emergency stop, or None when the venue was silent."""
+        if not isinstance(answer, AccountAnswered):
+            known = answer if isinstance(answer, OrderAnswered | RequestFailed) else None
+            tell_outcome(stop, known, why="the venue did not answer in time" if answer is None else "")
+            return
+        resting = protecting(stop.order_tag, answer)
+        if answer.position is None or resting is not None:
+            tell_protected(stop, resting)
+            return
+        signed_at = self._sign()
+        request = None
+        if signed_at is not None:
+            request = emergency_request(
+                stop,
+                answer.position,
+                request_id=self._track(stop),
+                account=self._settings.name,
+                signed_at=signed_at,
+                expires_after_seconds=self._settings.request_expiry_seconds,
+            )
+        if request is None:
+            tell_outcome(stop, None)
+        else:
+            self._venue.submit(request)

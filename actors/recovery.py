@@ -1,7 +1,7 @@
 """How a PositionActor comes back, and what it makes of a read of its slot.
 
-After a restart: look up every intent without a terminal outcome → read the slot → book, compare, backfill → go on. Until
-then prices are not asked for, so nothing acts before it is reconciled.
+After a restart: look up every intent without a terminal outcome → read the slot → book, compare, backfill → go on.
+Until then prices are not asked for, so nothing acts before it is reconciled.
 """
 
 from decimal import Decimal
@@ -114,9 +114,7 @@ class Recovery:
                 described = f"{order.kind.value} {order.side.value} {order.quantity:f}"
                 if order.kind is OrderKind.STOP_MARKET and order.trigger_price is not None:
                     described += f" at {order.trigger_price:f}"
-                actor.apply(
-                    ForeignOrderSeen(at=slot.at, venue_order_id=order.venue_order_id, description=described)
-                )
+                actor.apply(ForeignOrderSeen(at=slot.at, venue_order_id=order.venue_order_id, description=described))
 
     def on_gap(self, gap: GapRead) -> None:
         """Backfill the extremes from completed candles that began after the last save, then go on."""
@@ -160,4 +158,3 @@ def _cause(slot: SlotRead) -> Reason:
         if trade.cause in ("liquidated", "adl"):
             return Reason(trade.cause)
     return Reason.EXTERNAL
-

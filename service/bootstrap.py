@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,10 +16,11 @@ from actors.directory import Directory
 from actors.domain.schema import SCHEMA, known_fields
 from actors.health import HealthActor, HealthParts
 from actors.messages import DrainService
+from actors.roster import SupervisorParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.runtime.threads import ThreadRuntime
 from actors.settings import AccountSettings
-from actors.supervisor import SupervisorActor, SupervisorParts
+from actors.supervisor import SupervisorActor
 from actors.traffic import Boot, Watch
 from actors.venues.base import Venue
 from actors.venues.paper import PaperVenue
@@ -35,6 +37,7 @@ from service.http import create_app
 from service.http_server import HttpServer
 
 DRAIN_SECONDS = 15.0
+PAPER_FEE_PERCENT = Decimal("0.05")
 
 
 class CannotStart(Exception):
@@ -354,11 +357,11 @@ def paper_settings(account: AccountConfig, data_dir: Path) -> PaperSettings:
         }
         for symbol, instrument in account.instruments.items()
     }
-    fee = {} if account.taker_fee_percent is None else {"taker_fee_percent": account.taker_fee_percent}
+    fee = account.taker_fee_percent
     return PaperSettings(
         path=data_dir / f"paper-{account.name}.sqlite",
         market=MarketSettings(symbols=symbols),
         limits=limits,
         speed="max" if market.speed is None else float(market.speed),
-        **fee,
+        taker_fee_percent=PAPER_FEE_PERCENT if fee is None else fee,
     )

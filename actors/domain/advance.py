@@ -1,7 +1,7 @@
 """What one position does next, given one event: the only place a position changes.
 
-Pure: no clock, no I/O, no randomness, so a replay gives the same answer. First the event's own rule, then the orders that
-the state needs (`orders.work`).
+Pure: no clock, no I/O, no randomness, so a replay gives the same answer. First the event's own rule, then the orders
+that the state needs (`orders.work`).
 """
 
 from collections.abc import Callable

@@ -269,5 +269,3 @@ def _apply(step: Step, plan: Plan, stop: tuple[Decimal, Reason], event: AmendPla
     step.note(
         "position.plan_amended", event.at, revision=step.position.plan_revision, stop_price=step.position.stop_price
     )
-
-

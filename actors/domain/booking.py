@@ -29,7 +29,9 @@ from actors.domain.step import Step
 
 
 def enter(step: Step, at: Micros, price: Decimal, quantity: Decimal) -> None:
-    """Take in what the entry filled: quantity, average price, and with the first fill the stop, the trail, the extremes."""
+    """Take in what the entry filled: quantity, average price, and with the first fill the stop, the trail, the
+    extremes.
+    """
     position = step.position
     value = position.entry_value + price * quantity
     total = position.quantity + quantity
@@ -49,7 +51,9 @@ def enter(step: Step, at: Micros, price: Decimal, quantity: Decimal) -> None:
 
 
 def _set_entry_stop(step: Step, at: Micros, average: Decimal, *, first: bool) -> None:
-    """The plan's stop from this average; until the entry is complete it follows the average, then only the rules move it."""
+    """The plan's stop from this average; until the entry is complete it follows the average, then only the rules move
+    it.
+    """
     position = step.position
     plan = position.plan
     stop = level_price(
@@ -72,9 +76,9 @@ def _set_entry_stop(step: Step, at: Micros, average: Decimal, *, first: bool) ->
         peak = average if latest is None else latest
         step.change(trail=plan.trail, trailing_stop_active=True, peak_price=peak, peak_at=at)
         step.note("position.trail_armed", at, peak_price=peak)
-    peak = step.position.peak_price
-    if peak is not None:
-        step.tighten_stop(trailing_stop(position.side, plan.trail, peak, plan.atr), Reason.TRAILING_STOP)
+    armed = step.position.peak_price
+    if armed is not None:
+        step.tighten_stop(trailing_stop(position.side, plan.trail, armed, plan.atr), Reason.TRAILING_STOP)
 
 
 def complete_entry(step: Step, at: Micros) -> None:

@@ -1,8 +1,8 @@
 """What the domain refuses, named by what the caller may conclude: nothing was changed.
 
-    DomainError
-    ├── PlanRefused       the plan, or what it meets, is not acceptable; every fault is listed
-    └── CommandRefused    one command is not acceptable now
+DomainError
+├── PlanRefused       the plan, or what it meets, is not acceptable; every fault is listed
+└── CommandRefused    one command is not acceptable now
 """
 
 from dataclasses import dataclass

@@ -75,7 +75,8 @@ class TimePassed:
 class ExtremesBackfilled:
     """Extremes of the stop's source while the keeper was away: they may raise peak and MAE/MFE, never fill a target.
 
-    `exact` is false where no record of the gap exists. `targets_high` and `targets_low` are those of the targets' source.
+    `exact` is false where no record of the gap exists. `targets_high` and `targets_low` are those of the targets'
+    source.
     """
 
     at: Micros

@@ -154,7 +154,9 @@ def away_from_market(side: Side, price: Decimal, tick: Decimal) -> Decimal:
 
 
 def leg_quantities(plan: Plan, quantity: Decimal, step: Decimal) -> dict[int, Decimal]:
-    """What each closing target closes: its fraction floored to the step; where the fractions sum to 1, the last gets all."""
+    """What each closing target closes: its fraction floored to the step; where the fractions sum to 1, the last gets
+    all.
+    """
     closing = [target for target in plan.targets if target.close > 0]
     legs = {target.number: floor_to_step(target.close * quantity, step) for target in closing}
     if closing and sum(target.close for target in closing) == 1:
@@ -168,7 +170,8 @@ def under_minimum(instrument: Instrument, quantity: Decimal, price: Decimal) -> 
     if quantity < instrument.minimum_quantity:
         return f"{quantity:f} is under the minimum quantity {instrument.minimum_quantity:f}"
     if quantity * price < instrument.minimum_notional:
-        return f"{quantity:f} at {price:f} is worth {quantity * price:f}, under the minimum of {instrument.minimum_notional:f}"
+        worth, least = quantity * price, instrument.minimum_notional
+        return f"{quantity:f} at {price:f} is worth {worth:f}, under the minimum of {least:f}"
     return ""
 
 

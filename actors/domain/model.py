@@ -73,8 +73,8 @@ class Reason(StrEnum):
 class IntentStatus(StrEnum):
     """What is known of one intent.
 
-    `planned` is decided and waits (owed); `sent` may have left, or may leave as soon as it is durable; `resting` was read
-    back at the venue; `unknown` may or may not have been executed. The other three are terminal.
+    `planned` is decided and waits (owed); `sent` may have left, or may leave as soon as it is durable; `resting` was
+    read back at the venue; `unknown` may or may not have been executed. The other three are terminal.
     """
 
     PLANNED = "planned"
@@ -380,7 +380,6 @@ class Position(Record):
     closed_at: Micros | None = None
     close_reason: str = ""
 
-    # Not saved: what this life of the position knows besides.
     latest: Quote | None = field(default=None, metadata={"saved": False}, compare=False)
     reconciling: bool = field(default=False, metadata={"saved": False}, compare=False)
 

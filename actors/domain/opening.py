@@ -174,9 +174,7 @@ def check_levels(plan: Plan, side: Side, entry: Decimal, instrument: Instrument,
     return faults
 
 
-def check_legs(
-    plan: Plan, side: Side, entry: Decimal, quantity: Decimal, instrument: Instrument
-) -> list[Fault]:
+def check_legs(plan: Plan, side: Side, entry: Decimal, quantity: Decimal, instrument: Instrument) -> list[Fault]:
     """Every closing leg and the runner above the venue's minimums: refused with the numbers, never rounded up."""
     faults: list[Fault] = []
     fee = instrument.taker_fee_percent
@@ -187,7 +185,9 @@ def check_legs(
         if target.number in legs:
             why = under_minimum(instrument, legs[target.number], prices[target.number])
             if why:
-                message = f"targets.{index}: its leg of {target.close:f} of {quantity:f}: {why}; open more or close more"
+                message = (
+                    f"targets.{index}: its leg of {target.close:f} of {quantity:f}: {why}; open more or close more"
+                )
                 faults.append(Fault("leg_below_minimum", f"targets.{index}.close", message))
     runner = quantity - sum(legs.values(), ZERO)
     if sum((target.close for target in plan.targets), ZERO) != 1:
@@ -212,7 +212,9 @@ def _check_liquidation(command: OpenPosition, entry: Decimal) -> list[Fault]:
 
 
 def check_crossed(plan: Plan, side: Side, entry: Decimal, quote: Quote, instrument: Instrument) -> list[Fault]:
-    """Nothing acts by surprise: a stop or target that the present price has already passed is refused, with both prices."""
+    """Nothing acts by surprise: a stop or target that the present price has already passed is refused, with both
+    prices.
+    """
     faults: list[Fault] = []
     fee = instrument.taker_fee_percent
     stop = level_price(plan.stop, side=side, entry=entry, plan=plan, as_stop=True, fee_percent=fee)

@@ -91,9 +91,7 @@ def _work_full_close(step: Step, at: Micros) -> None:
         return
     generation = 1 + max((intent.generation for intent in closes if intent.leg == position.closing_leg), default=-1)
     reason = position.closing_reason or Reason.MANUAL
-    intent = step.plan_order(
-        at, position.closing_leg, reason, position.remaining, generation=generation, full=True
-    )
+    intent = step.plan_order(at, position.closing_leg, reason, position.remaining, generation=generation, full=True)
     step.submit(intent, at, urgent=True)
 
 
@@ -129,6 +127,14 @@ def _in_bound(position: Position, intent: Intent) -> bool:
         return True
     price = position.latest.price(position.plan.targets_source, position.side) if position.latest else None
     return price is not None and within_bound(position, intent.level, price)
+
+
+def quiet(position: Position) -> bool:
+    """No order of it is under way: all are at rest, owed or done."""
+    return all(
+        not intent.live or (intent.status is IntentStatus.RESTING and not intent.cancel_requested)
+        for intent in position.intents
+    )
 
 
 # -- the resident stop -------------------------------------------------------------------------------------------------
@@ -197,7 +203,9 @@ def _forget_old_residents(step: Step) -> None:
 
 
 def _move_due(position: Position, newest: Intent, level: object, at: Micros, *, resized: bool) -> bool:
-    """Whether the resting stop must be replaced now: at once when resized or moved by a rule, a trail only now and then."""
+    """Whether the resting stop must be replaced now: at once when resized or moved by a rule, a trail only now and
+    then.
+    """
     if resized:
         return True
     old = newest.trigger_price
@@ -264,7 +272,9 @@ def _set_phase(step: Step) -> None:
         phase = Phase.CLOSING
     else:
         planned = {target.number: target for target in position.plan.targets}
-        closing = [target for target in position.targets if target.number in planned and planned[target.number].close > 0]
+        closing = [
+            target for target in position.targets if target.number in planned and planned[target.number].close > 0
+        ]
         some_hit = any(target.hit for target in position.targets)
         phase = Phase.RUNNER if some_hit and all(target.hit for target in closing) else Phase.OPEN
     if phase is not position.phase:

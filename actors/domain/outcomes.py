@@ -1,4 +1,6 @@
-"""What becomes of orders that did not simply fill: refused, unknown, absent, withheld; and of every order after a restart."""
+"""What becomes of orders that did not simply fill: refused, unknown, absent, withheld; and of every order after a
+restart.
+"""
 
 from dataclasses import replace
 
@@ -76,7 +78,9 @@ def on_unknown(step: Step, event: OrderUnknown) -> None:
 
 
 def on_absent(step: Step, event: OrderAbsent) -> None:
-    """Proven not executed: what is still wanted goes out again with the same id, a resident stop under its next number."""
+    """Proven not executed: what is still wanted goes out again with the same id, a resident stop under its next
+    number.
+    """
     intent = step.intent(event.client_order_id)
     if intent is None or intent.status.terminal:
         return

@@ -1,7 +1,7 @@
 """The plan's JSON, in and out: every fault is named at once, nothing is guessed and a float never becomes money.
 
-A target without a number takes its place in the list; in an amendment (`numbers=True`) numbers may be given, and 0 stands
-for "not numbered yet".
+A target without a number takes its place in the list; in an amendment (`numbers=True`) numbers may be given, and 0
+stands for "not numbered yet".
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,11 @@ def decimal_of(value: object) -> Decimal | None:
         number = Decimal(text)
     except InvalidOperation:
         return None
-    if not number.is_finite() or abs(int(number.as_tuple().exponent)) > MAX_EXPONENT or number.adjusted() > MAX_EXPONENT:
+    if (
+        not number.is_finite()
+        or abs(int(number.as_tuple().exponent)) > MAX_EXPONENT
+        or number.adjusted() > MAX_EXPONENT
+    ):
         return None
     return number
 
@@ -76,7 +80,7 @@ class _Reader:
             return ZERO
         number = decimal_of(value)
         if number is None:
-            self.fault("not_a_decimal", field, f"{value!r:.60} is not a decimal; send a string such as \"1.5\"")
+            self.fault("not_a_decimal", field, f'{value!r:.60} is not a decimal; send a string such as "1.5"')
             return ZERO
         if low is not None and number < low:
             self.fault("too_small", field, f"{number} is under {low}")
@@ -129,13 +133,15 @@ class _Reader:
         number = self.decimal(body[kind.value], f"{field}.{kind.value}")
         if number <= 0 or (kind is DistanceKind.PERCENT and number >= HUNDRED):
             self.fault("distance", f"{field}.{kind.value}", "a distance is above 0, and a percent under 100")
-        clamps = {}
+        clamps: dict[str, Decimal] = {}
         for name in ("min_percent", "max_percent"):
             if body.get(name) is not None:
                 clamps[name] = self.decimal(body[name], f"{field}.{name}", low=ZERO, high=HUNDRED)
         if len(clamps) == 2 and clamps["min_percent"] > clamps["max_percent"]:
             self.fault("distance", field, "min_percent is over max_percent")
-        return Distance(kind=kind, value=number, **clamps)
+        return Distance(
+            kind=kind, value=number, min_percent=clamps.get("min_percent"), max_percent=clamps.get("max_percent")
+        )
 
     def steps(self, value: object, field: str) -> tuple[TargetStep, ...]:
         if not isinstance(value, list | tuple):
@@ -200,7 +206,7 @@ def parse_plan(body: Mapping[str, Any], *, name: str = "", numbers: bool = False
     body = reader.mapping(body, "")
     reader.only(body, _PLAN_FIELDS, "")
     if "stop" not in body:
-        reader.fault("missing", "stop", "every plan has a stop, for example {\"percent\": \"1.5\"}")
+        reader.fault("missing", "stop", 'every plan has a stop, for example {"percent": "1.5"}')
     raw_targets = body.get("targets") or []
     if not isinstance(raw_targets, list | tuple) or len(raw_targets) > MAX_TARGETS:
         reader.fault("targets", "targets", f"a list of at most {MAX_TARGETS} targets")
@@ -231,7 +237,9 @@ def parse_plan(body: Mapping[str, Any], *, name: str = "", numbers: bool = False
 
 
 def _check_whole(plan: Plan, reader: _Reader) -> None:
-    """What only the whole plan shows: fractions over 1, an ATR that is missing, levels that refer to what is not there."""
+    """What only the whole plan shows: fractions over 1, an ATR that is missing, levels that refer to what is not
+    there.
+    """
     total = sum((target.close for target in plan.targets), ZERO)
     if total > 1:
         reader.fault("fractions", "targets", f"the closing fractions sum to {total}; they may reach 1 at most")

@@ -247,17 +247,17 @@ def on_backfill(step: Step, event: ExtremesBackfilled) -> None:
     if best is None or not position.entry_complete:
         return
     for target in step.position.targets:
-        if not target.hit and not target.missed and target.price is not None:
-            if reached(position.side, best, target.price):
-                step.change_target(target.number, missed=True)
-                step.note(
-                    "position.target_missed",
-                    event.at,
-                    alert=True,
-                    target=target.number,
-                    target_price=target.price,
-                    best_price=best,
-                )
+        if target.hit or target.missed or target.price is None or not reached(position.side, best, target.price):
+            continue
+        step.change_target(target.number, missed=True)
+        step.note(
+            "position.target_missed",
+            event.at,
+            alert=True,
+            target=target.number,
+            target_price=target.price,
+            best_price=best,
+        )
 
 
 def next_deadline(position: Position) -> Micros | None:

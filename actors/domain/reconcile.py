@@ -74,9 +74,7 @@ def _lost_close(step: Step, trade: Trade) -> Intent | None:
     for leg, reason in legs.items():
         for generation in range(LOST_GENERATIONS):
             if client_order_id(position.order_tag, position.id, leg, generation) == trade.client_order_id:
-                intent = step.plan_order(
-                    trade.at, leg, reason, position.remaining, generation=generation, full=True
-                )
+                intent = step.plan_order(trade.at, leg, reason, position.remaining, generation=generation, full=True)
                 step.begin_full_close(leg, reason)
                 step.note("order.resolved", trade.at, leg=leg, state="found", client_order_id=trade.client_order_id)
                 step.look_up(intent)
@@ -113,9 +111,9 @@ def _shrink(step: Step, event: PositionObserved) -> None:
     )
     booked = ZERO
     for trade in event.trades:
-        if trade.side is position.exit_side and booked + trade.quantity <= missing:
-            if book_external(step, leg, event.cause, trade):
-                booked += trade.quantity
+        fits = trade.side is position.exit_side and booked + trade.quantity <= missing
+        if fits and book_external(step, leg, event.cause, trade):
+            booked += trade.quantity
     if booked < missing:
         price = position.latest.price(position.plan.stop_source, position.side) if position.latest else None
         guess = Trade(
@@ -158,5 +156,3 @@ def adopt_lost_report(step: Step, event: OrderReported) -> None:
     """An order report for an id we can recognise and have no intent for: an urgent close from before a crash."""
     if step.intent(event.client_order_id) is None and event.trades:
         _lost_close(step, event.trades[0])
-
-

@@ -4,8 +4,8 @@ Decimals are strings, enums their values, absent fields have their defaults. A f
 kept in the record's `extra` and written back as it came. The schema number rises only when an old reader would
 misunderstand; a new field alone does not raise it.
 
-Schema 1 (fixture in the tests) told a target's state in one flag, `done`; schema 2 tells `hit` and `filled` apart, because a
-target takes effect when its price is passed and fills later. A done target of schema 1 had filled whole.
+Schema 1 (fixture in the tests) told a target's state in one flag, `done`; schema 2 tells `hit` and `filled` apart,
+because a target takes effect when its price is passed and fills later. A done target of schema 1 had filled whole.
 """
 
 from collections.abc import Callable, Mapping
@@ -101,7 +101,9 @@ def _layout(kind: type) -> tuple[tuple[str, Any], ...]:
         rows: list[tuple[str, Any]] = []
         for field in fields(kind):
             if field.name != "extra" and field.metadata.get("saved", True):
-                plain = field.default if isinstance(field.default, int | str | Decimal | tuple | NoneType) else _NO_DEFAULT
+                plain = (
+                    field.default if isinstance(field.default, int | str | Decimal | tuple | NoneType) else _NO_DEFAULT
+                )
                 rows.append((field.name, plain))
         known = _LAYOUTS[kind] = tuple(rows)
     return known
@@ -127,7 +129,7 @@ def _load_record(kind: type, body: Any) -> Any:
     return kind(**given, extra=extra or None)
 
 
-def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: PLR0911
+def _reader(hint: Any) -> Callable[[Any], Any]:
     """How a value of this type is read back."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
@@ -144,7 +146,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: PLR0911
         return lambda value: _load_record(hint, value)
     if hint in (int, str, bool):
         return _exactly(hint)
-    return lambda value: dict(value)
+    return dict
 
 
 def _list_of(value: Any) -> Any:

@@ -16,7 +16,9 @@ ORDER_ID_DIGITS = 32
 
 
 def client_order_id(tag: str, position_id: str, leg: str, generation: int) -> str:
-    """The deterministic id of one order: 8 hex of the installation's tag + 24 of blake2b(position id, leg, generation)."""
+    """The deterministic id of one order: 8 hex of the installation's tag + 24 of blake2b(position id, leg,
+    generation).
+    """
     digest = blake2b(f"{position_id}\0{leg}\0{generation}".encode(), digest_size=12)
     return tag + digest.hexdigest()
 

@@ -1,0 +1,104 @@
+"""Who may come in: openings, slots, and commands for positions that run.
+
+Part of the supervisor, used on its thread alone. A refusal is definite: nothing was changed.
+"""
+
+from actors.directory import Published
+from actors.domain.model import Phase
+from actors.messages import AmendRequest, CloseRequest, Opened, OpenRequest, Refusal
+from actors.roster import Managed, Roster
+from actors.runtime.base import tell
+from actors.traffic import AlsoAnswer, BeginOpening
+
+
+class Admission:
+    """Answers requests of the edge, or hands them to the actor they concern."""
+
+    def __init__(self, roster: Roster) -> None:
+        """Works on the supervisor's roster."""
+        self._roster = roster
+
+    def on_open(self, request: OpenRequest) -> None:
+        """Refuse, recognise a repeat, or spawn the actor that opens it."""
+        refusal = self._refuse_open(request)
+        if refusal is not None:
+            request.reply.set(refusal)
+            return
+        known = self._roster.managed.get(request.id)
+        published = self._roster.parts.directory.positions.get(request.id)
+        if not request.preview and (known is not None or published is not None):
+            self._repeat(request, known, published)
+            return
+        if not request.preview:
+            taken = self._slot_refusal(request)
+            if taken is not None:
+                request.reply.set(taken)
+                return
+        name = f"preview:{request.id}" if request.preview else request.id
+        managed = Managed(account=request.account, symbol=request.symbol, ref=None, digest=request.digest, opening=True)
+        self._roster.managed[name] = managed
+        tell(self._roster.spawn_position(name, managed), BeginOpening(request=request))
+
+    def _refuse_open(self, request: OpenRequest) -> Refusal | None:
+        if self._roster.draining:
+            return Refusal(code="not_ready", message="the service is draining; try again once it is back")
+        account = self._roster.accounts.get(request.account)
+        if account is None:
+            names = ", ".join(self._roster.accounts)
+            text = f"account: there is no account {request.account}; configured: {names}"
+            return Refusal(code="unknown_account", message=text, field="account")
+        if not account.started:
+            text = f"account {request.account}'s shard is not owned by this keeper (now); try again later"
+            return Refusal(code="not_owner", message=text)
+        if not account.resumed:
+            return Refusal(code="not_ready", message=f"account {request.account} is not reconciled yet; try again soon")
+        if request.symbol not in account.markets:
+            symbols = ", ".join(account.markets)
+            text = f"symbol: {request.symbol} is not traded on account {request.account}; it has {symbols}"
+            return Refusal(code="unknown_symbol", message=text, field="symbol")
+        return None
+
+    def _repeat(self, request: OpenRequest, known: Managed | None, published: Published | None) -> None:
+        position = published.position if published else None
+        digest = known.digest if known else (position.request_digest if position else "")
+        if digest != request.digest:
+            text = f"id {request.id} was used before for another request; choose a new one"
+            request.reply.set(Refusal(code="id_taken", message=text, field="id"))
+        elif known is not None and known.ref is not None and not known.quarantined:
+            if not tell(known.ref, AlsoAnswer(request=request)):
+                request.reply.set(Refusal(code="not_ready", message="the position is being restarted; try again"))
+        elif published is not None:
+            request.reply.set(Opened(published=published, repeated=True))
+
+    def _slot_refusal(self, request: OpenRequest) -> Refusal | None:
+        for position_id, managed in self._roster.managed.items():
+            if (managed.account, managed.symbol) != (request.account, request.symbol) or position_id.startswith(
+                "preview:"
+            ):
+                continue
+            published = self._roster.parts.directory.positions.get(position_id)
+            position = published.position if published else None
+            if position is not None and position.phase is Phase.CLOSING:
+                text = f"position {position_id} is still closing there; try again once its orders are read back"
+                return Refusal(code="closing", message=text, field="symbol")
+            text = f"position {position_id} holds {request.symbol} on account {request.account}; one in each slot"
+            return Refusal(code="slot_taken", message=text, field="symbol")
+        return None
+
+    def on_command(self, request: CloseRequest | AmendRequest) -> None:
+        """Hand it to the position's actor, or say why not."""
+        managed = self._roster.managed.get(request.position_id)
+        if managed is None:
+            published = self._roster.parts.directory.positions.get(request.position_id)
+            if published is None:
+                text = f"there is no position {request.position_id}"
+                request.reply.set(Refusal(code="not_found", message=text))
+            else:
+                text = f"position {request.position_id} is closed already"
+                request.reply.set(Refusal(code="closed", message=text))
+        elif managed.quarantined:
+            text = f"position {request.position_id} is quarantined; manage it on the exchange"
+            request.reply.set(Refusal(code="quarantined", message=text))
+        elif managed.ref is None or not tell(managed.ref, request):
+            text = f"position {request.position_id} is being restarted; try again in a moment"
+            request.reply.set(Refusal(code="not_ready", message=text))

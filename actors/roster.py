@@ -1,0 +1,200 @@
+"""Who runs: the accounts and positions at work, how their actors are spawned, stopped and shown.
+
+Part of the supervisor, used on its thread alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from actors.directory import AccountStatus, Directory, Published
+from actors.domain.model import Position
+from actors.domain.schema import load
+from actors.gateway import GatewayActor, GatewayParts
+from actors.market import MarketActor, MarketParts
+from actors.position import PositionActor, PositionParts
+from actors.runtime.base import Ref, Runtime, tell
+from actors.settings import AccountSettings
+from actors.traffic import MarketsReady, Unwatch, Watch
+from actors.venues.base import Venue
+from persistence.lease import LeaseBoard, boottime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorParts:
+    """What the supervisor wires its actors with. `venues` has one door for each account."""
+
+    runtime: Runtime
+    directory: Directory
+    leases: LeaseBoard
+    persistence: Ref
+    health: Ref
+    accounts: tuple[AccountSettings, ...]
+    venues: Mapping[str, Venue]
+    order_tag: str
+    publish: Callable[[Mapping[str, Any]], None]
+    boottime: Callable[[], float] = boottime
+
+
+@dataclass(slots=True)
+class Account:
+    """One account at work."""
+
+    settings: AccountSettings
+    venue: Venue
+    gateway: Ref | None = None
+    markets: dict[str, Ref] = field(default_factory=dict)
+    recovering: set[str] = field(default_factory=set)
+    started: bool = False
+    resumed: bool = False
+
+
+@dataclass(slots=True)
+class Managed:
+    """One position's actor, and its restarts."""
+
+    account: str
+    symbol: str
+    ref: Ref | None
+    digest: str = ""
+    opening: bool = False
+    restarts: list[float] = field(default_factory=list)
+    quarantined: bool = False
+
+
+class Roster:
+    """The accounts and positions of this keeper."""
+
+    def __init__(self, parts: SupervisorParts, supervisor: Ref) -> None:
+        """`supervisor` is told of failures."""
+        self.parts = parts
+        self.supervisor = supervisor
+        self.accounts = {settings.name: Account(settings, parts.venues[settings.name]) for settings in parts.accounts}
+        self.managed: dict[str, Managed] = {}
+        self.draining = False
+        self.log = structlog.get_logger()
+
+    def of_shard(self, shard: str) -> list[Account]:
+        """The accounts of a shard."""
+        return [account for account in self.accounts.values() if account.settings.shard == shard]
+
+    def start_account(self, account: Account) -> None:
+        """A gateway, and a market for each symbol; those of a former ownership are stopped first."""
+        parts, settings = self.parts, account.settings
+        self.stop_account(account)
+        gateway = parts.runtime.spawn(
+            GatewayActor,
+            GatewayParts(
+                settings=settings,
+                venue=account.venue,
+                clock=parts.runtime.clock,
+                leases=parts.leases,
+                directory=parts.directory,
+                order_tag=parts.order_tag,
+                supervisor=self.supervisor,
+                boottime=parts.boottime,
+            ),
+        )
+        account.gateway = gateway
+        self.watch(f"gateway:{settings.name}", "GatewayActor", gateway)
+        for instrument in account.venue.instruments():
+            market = parts.runtime.spawn(
+                MarketActor,
+                MarketParts(
+                    settings=settings,
+                    symbol=instrument.symbol,
+                    gateway=gateway,
+                    supervisor=self.supervisor,
+                    directory=parts.directory,
+                    clock=parts.runtime.clock,
+                    lockstep=account.venue.traits.lockstep,
+                ),
+            )
+            account.markets[instrument.symbol] = market
+            self.watch(f"market:{settings.name}:{instrument.symbol}", "MarketActor", market)
+        tell(gateway, MarketsReady(markets=dict(account.markets)))
+
+    def spawn_position(self, position_id: str, managed: Managed) -> Ref:
+        """A fresh actor for a position; it is empty until it is told what it is."""
+        parts, account = self.parts, self.accounts[managed.account]
+        if account.gateway is None:
+            raise RuntimeError(f"account {managed.account} has no gateway yet")
+        ref = parts.runtime.spawn(
+            PositionActor,
+            PositionParts(
+                position_id=position_id,
+                account=account.settings,
+                symbol=managed.symbol,
+                order_tag=parts.order_tag,
+                clock=parts.runtime.clock,
+                directory=parts.directory,
+                gateway=account.gateway,
+                market=account.markets[managed.symbol],
+                persistence=parts.persistence,
+                supervisor=self.supervisor,
+                stop_triggers=account.venue.traits.stop_triggers,
+                lockstep=account.venue.traits.lockstep,
+                own_time=account.venue.traits.own_time,
+                publish=parts.publish,
+            ),
+        )
+        managed.ref = ref
+        self.watch(position_id, "PositionActor", ref)
+        return ref
+
+    def publish_account(
+        self, account: Account, *, epoch: int = 0, held: bool = False, reconciled: bool = False, detail: str = ""
+    ) -> None:
+        """Show an account as it is now."""
+        traits = account.venue.traits
+        self.parts.directory.accounts[account.settings.name] = AccountStatus(
+            account=account.settings.name,
+            venue=traits.name,
+            shard=account.settings.shard,
+            live_money=traits.live_money,
+            epoch=epoch,
+            lease_held=held,
+            reconciled=reconciled,
+            detail=detail,
+        )
+
+    def publish_closed(self, state: Mapping[str, Any], schema: int, version: int, epoch: int) -> None:
+        """Show a position that had closed before this start."""
+        try:
+            position = load(state, schema)
+        except ValueError as error:
+            self.log.warning("snapshot.unreadable", error=str(error))
+            return
+        published = Published(
+            position_id=position.id, account=position.account, position=position, version=version, epoch=epoch
+        )
+        self.parts.directory.positions.setdefault(position.id, published)
+
+    def watch(self, name: str, kind: str, ref: Ref) -> None:
+        """Let the health actor ping it."""
+        self.log.debug("actor.started", actor=name, kind=kind)
+        tell(self.parts.health, Watch(name=name, kind=kind, ref=ref))
+
+    def stop(self, ref: Ref | None, name: str) -> None:
+        """Let an actor end after the messages before, and be pinged no more."""
+        tell(self.parts.health, Unwatch(name=name))
+        if ref is not None and ref.is_alive():
+            ref.stop(block=False)
+
+    def stop_account(self, account: Account) -> None:
+        """End the gateway and the markets of an account."""
+        name = account.settings.name
+        for symbol, market in account.markets.items():
+            self.stop(market, f"market:{name}:{symbol}")
+        account.markets = {}
+        if account.gateway is not None:
+            self.stop(account.gateway, f"gateway:{name}")
+            account.gateway = None
+
+    def publish_unreadable(self, position_id: str, account: str, why: str, *, position: Position | None = None) -> None:
+        """Show a position that stands still because its snapshot cannot be used."""
+        self.parts.directory.positions[position_id] = Published(
+            position_id=position_id, account=account, position=position, version=0, epoch=0, quarantined=why
+        )

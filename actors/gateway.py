@@ -92,14 +92,14 @@ class GatewayActor(pykka.ThreadingActor):
     use_daemon_thread = True
 
     def __init__(self, parts: GatewayParts) -> None:
-        """The venue is started with the first MarketsReady, when there is somewhere for its prices to go."""
+        """The venue is started with MarketsReady, when there is somewhere for its prices to go."""
         super().__init__()
         self._parts = parts
         self._markets: dict[str, Ref] = {}
         self._slots: dict[str, SlotTaken] = {}
         self._requests: dict[str, Any] = {}
         self._count = 0
-        # Request ids must not repeat after a restart of this actor: an answer to a former one would be taken for ours.
+        # Request ids must not repeat after a restart: an answer to a former actor would be taken for ours.
         self._name = f"{parts.clock.now():x}"
         self._inquiries = Inquiries(
             clock=parts.clock, venue=parts.venue, settings=parts.settings, own=self.actor_ref, new_id=self._new_id

@@ -40,7 +40,9 @@ class Recovery:
         self._read: SlotRead | None = None
 
     def begin(self, message: BeginRecovery) -> None:
-        """Load the stored state and ask for the truth about its orders. Raises ValueError for a state it cannot read."""
+        """Load the stored state and ask for the truth about its orders. Raises ValueError for a
+        state it cannot read.
+        """
         actor = self._actor
         position = load(message.state, message.schema)
         self._recovering = True

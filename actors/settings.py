@@ -6,7 +6,9 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSettings:
-    """One account. Its shard is its own unless configured otherwise; seconds are wall seconds, percents of the price."""
+    """One account. Its shard is its own unless configured otherwise; seconds are wall seconds,
+    percents of the price.
+    """
 
     name: str
     shard: str

@@ -118,7 +118,9 @@ class GapRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketPrice:
-    """New prices; with a sequence above 0 the receiver answers PriceSettled once what they changed is saved and done."""
+    """New prices; with a sequence above 0 the receiver answers PriceSettled once what they changed
+    is saved and done.
+    """
 
     quote: Quote
     sequence: int = 0

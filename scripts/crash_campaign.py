@@ -9,10 +9,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -108,9 +110,9 @@ class Service:
 
     def kill_redis(self) -> bool:
         """kill -9 of the embedded Redis; false where none answers just now."""
-        from persistence.redis_server import EmbeddedRedis  # noqa: PLC0415 - the path is set below
+        from service.bootstrap import embedded_redis_pid  # noqa: PLC0415 - the path is set below
 
-        pid = EmbeddedRedis(self.folder / "data").pid()
+        pid = embedded_redis_pid(self.folder / "data")
         if pid is None:
             return False
         os.kill(pid, signal.SIGKILL)
@@ -183,8 +185,6 @@ class Player:
         if len(feeds) < len(SYMBOLS) or any(feed["updated_at"] is None for feed in feeds):
             return 0, False
         oldest = min(feed["updated_at"] for feed in feeds)
-        from bisect import bisect_right  # noqa: PLC0415 - used here alone
-
         bars = bisect_right(self._times, oldest.removesuffix("Z"))
         settled = all(feed["settled"] and feed["updated_at"][17:22] == "45.00" for feed in feeds)
         return bars, settled
@@ -306,8 +306,6 @@ def essence(position: dict[str, Any]) -> dict[str, Any]:
 
 def executions(folder: Path) -> list[tuple[str, ...]]:
     """Every execution in the paper exchange's own ledger, without ids that differ between installations."""
-    import sqlite3  # noqa: PLC0415 - used here alone
-
     ledger = sqlite3.connect(f"file:{folder / 'data' / 'paper-paper.sqlite'}?mode=ro", uri=True)
     try:
         rows = ledger.execute("select symbol, side, quantity, price, at from trades order by rowid").fetchall()

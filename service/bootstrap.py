@@ -262,6 +262,11 @@ def open_store(config: Config, *, start_server: bool = True) -> tuple[Store, Cal
     return store, done
 
 
+def embedded_redis_pid(data_dir: Path) -> int | None:
+    """The process id of the embedded Redis that runs on this data directory; None where none answers."""
+    return EmbeddedRedis(data_dir).pid()
+
+
 def _ensurer(server: EmbeddedRedis) -> Callable[[], None]:
     def ensure() -> None:
         server.ensure()

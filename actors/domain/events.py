@@ -303,7 +303,9 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUp:
-    """Read one order back, in its own class. `proof` asks for absence past the expiry of any request still under way."""
+    """Read one order back, in its own class. `proof` asks for absence past the expiry of any
+    request still under way.
+    """
 
     client_order_id: str
     kind: OrderKind

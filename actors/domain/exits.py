@@ -60,7 +60,9 @@ def trailing_stop(side: Side, distance: Distance, peak: Decimal, atr: Decimal | 
 
 
 def fee_breakeven(side: Side, entry: Decimal, fee_percent: Decimal) -> Decimal:
-    """The price at which closing pays for both fees, each `fee_percent` of its notional: p(1 − s·f) = entry(1 + s·f)."""
+    """The price at which closing pays for both fees, each `fee_percent` of its notional: p(1 −
+    s·f) = entry(1 + s·f).
+    """
     fee = side.sign * fee_percent / HUNDRED
     return entry * (1 + fee) / (1 - fee)
 
@@ -148,7 +150,9 @@ def floor_to_step(quantity: Decimal, step: Decimal) -> Decimal:
 
 
 def away_from_market(side: Side, price: Decimal, tick: Decimal) -> Decimal:
-    """A stop level on the venue's grid, rounded away from the market so that it never fires before the software stop."""
+    """A stop level on the venue's grid, rounded away from the market so that it never fires before
+    the software stop.
+    """
     rounding = ROUND_FLOOR if side is Side.LONG else ROUND_CEILING
     return (price / tick).to_integral_value(rounding=rounding) * tick
 

@@ -131,7 +131,9 @@ class LevelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level(Record):
-    """One price, relative or absolute. For `breakeven`, `fees` says whether the fees are included; `value` is then 0."""
+    """One price, relative or absolute. For `breakeven`, `fees` says whether the fees are included;
+    `value` is then 0.
+    """
 
     kind: LevelKind
     value: Decimal = ZERO

@@ -96,7 +96,9 @@ def _work_full_close(step: Step, at: Micros) -> None:
 
 
 def _residents_gone(step: Step) -> bool:
-    """While the venue holds more than we track, two of our orders could close too much: the resident stop goes first."""
+    """While the venue holds more than we track, two of our orders could close too much: the
+    resident stop goes first.
+    """
     live = [intent for intent in step.position.intents if intent.resident and intent.live]
     for intent in live:
         if not intent.cancel_requested:

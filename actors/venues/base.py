@@ -58,7 +58,9 @@ REJECTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """One order to send. It is signed with `signed_at`; past `signed_at + expires_after_seconds` the venue rejects it."""
+    """One order to send. It is signed with `signed_at`; past `signed_at + expires_after_seconds`
+    the venue rejects it.
+    """
 
     request_id: str
     account: str
@@ -121,7 +123,9 @@ class CandlesRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOrder:
-    """One order as the venue tells it, with all its trades so far. `client_order_id` is "" for orders that have none."""
+    """One order as the venue tells it, with all its trades so far. `client_order_id` is "" for
+    orders that have none.
+    """
 
     client_order_id: str
     venue_order_id: str

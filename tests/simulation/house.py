@@ -1,81 +1,130 @@
 """A whole keeper on the simulator: production actors, a store in memory, a paper exchange that outlives crashes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from actors.directory import Published
-from actors.domain.model import Plan, Position, Side
+from actors.domain.model import OrderKind, OrderSide, Plan, Position, Side
 from actors.domain.plans import RUNNER, parse_plan
-from actors.domain.schema import SCHEMA, known_fields
-from actors.messages import CloseRequest, OpenRequest
+from actors.domain.schema import SCHEMA, known_fields, load
+from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
 from actors.runtime.base import tell
 from actors.runtime.simulator import Simulator
 from actors.settings import AccountSettings
+from actors.venues.base import OrderRequest
 from actors.venues.paper import PaperVenue
-from actors.venues.paper_ledger import PaperExchange
-from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySettings
+from actors.venues.paper_ledger import AccountRead, OrderRead, PaperExchange
+from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySettings, Speed
+from persistence.codec import decode_snapshot
 from persistence.failure_log import MemoryFailureLog
-from persistence.memory_store import MemoryServer, MemoryStore
+from persistence.memory_store import MemoryServer, MemoryStore, ShardData
 from service.bootstrap import House, assemble
 
 SYMBOL = "BTC/USDT:USDT"
+OTHER = "ETH/USDT:USDT"
+ORDER_TAG = "0badc0de"
+
+
+class WatchedExchange(PaperExchange):
+    """The paper exchange, with a look at every order before it gets it and a list of those it took."""
+
+    def __init__(self, settings: PaperSettings) -> None:
+        super().__init__(settings)
+        self.before_submit: Callable[[OrderRequest], None] = lambda _: None
+        self.accepted: list[OrderRequest] = []
+
+    def submit(self, request: OrderRequest, now: int) -> OrderRead:
+        """Accept an order, and remember it."""
+        self.before_submit(request)
+        read = super().submit(request, now)
+        self.accepted.append(request)
+        return read
 
 
 class Keeper:
     """One keeper's world: the simulator, and what outlives a crash of the keeper."""
 
-    def __init__(self, folder: Path, prices: Sequence[object], *, seed: int = 1) -> None:
-        """`prices` are the ticks of the market, one a second."""
-        self.file = folder / "prices.csv"
-        self.file.write_text("timestamp,price\n")
-        self._ticks = 0
+    def __init__(
+        self,
+        folder: Path,
+        prices: Sequence[object],
+        *,
+        seed: int = 1,
+        speed: Speed = "max",
+        others: Sequence[object] = (),
+        feed_stale_seconds: float = 30.0,
+        health_seconds: float = 10.0,
+    ) -> None:
+        """`prices` are the ticks of the market, one a second; `others` those of a second symbol, where there is one."""
+        folder.mkdir(exist_ok=True)
+        self.files = {SYMBOL: folder / "prices.csv"}
+        if others:
+            self.files[OTHER] = folder / "others.csv"
+        self._ticks = dict.fromkeys(self.files, 0)
+        for file in self.files.values():
+            file.write_text("timestamp,price\n")
         self.add_prices(prices)
+        if others:
+            self.add_prices(others, symbol=OTHER)
         self.simulator = Simulator(seed=seed)
-        self.settings = AccountSettings(name="paper", shard="paper", request_expiry_seconds=2.0)
+        self.settings = AccountSettings(
+            name="paper", shard="paper", request_expiry_seconds=2.0, feed_stale_seconds=feed_stale_seconds
+        )
         self.paper = PaperSettings(
             path=":memory:",
-            market=MarketSettings(symbols={SYMBOL: ReplaySettings(file=self.file)}),
-            speed="max",
+            market=MarketSettings(symbols={name: ReplaySettings(file=file) for name, file in self.files.items()}),
+            speed=speed,
         )
-        self.exchange = PaperExchange(self.paper)
+        self.exchange = WatchedExchange(self.paper)
         self.server = MemoryServer()
         self.failures = MemoryFailureLog()
         self.events: list[Mapping[str, Any]] = []
         self.boots = 0
+        self.store_is_down = False
+        self.health_seconds = health_seconds
         self.house: House
 
-    def add_prices(self, prices: Sequence[object]) -> None:
-        """Let the market go on."""
-        with self.file.open("a") as file:
-            for price in prices:
-                minutes, seconds = divmod(self._ticks, 60)
-                file.write(f"2022-01-01 00:{minutes:02}:{seconds:02}.000000,{price}\n")
-                self._ticks += 1
+    # -- the market ----------------------------------------------------------------------------------------------------
 
-    def boot(self) -> House:
+    def add_prices(self, prices: Sequence[object], *, symbol: str = SYMBOL) -> None:
+        """Let the market go on."""
+        with self.files[symbol].open("a") as file:
+            for price in prices:
+                minutes, seconds = divmod(self._ticks[symbol], 60)
+                file.write(f"2022-01-01 00:{minutes:02}:{seconds:02}.000000,{price}\n")
+                self._ticks[symbol] += 1
+
+    def moves(self, *prices: object, seconds: float = 3.0, symbol: str = SYMBOL) -> None:
+        """Let the market go on, and the keeper with it."""
+        self.add_prices(prices, symbol=symbol)
+        self.run(seconds)
+
+    # -- the keeper's life ---------------------------------------------------------------------------------------------
+
+    def boot(self, *, owner: str = "", trust_the_dead: bool = True) -> House:
         """Start a keeper; after `crash` it finds what the former one left."""
         self.boots += 1
         clock = self.simulator.clock
-        venue = PaperVenue(account="paper", settings=self.paper, runtime=self.simulator, exchange=self.exchange)
+        venue = PaperVenue(
+            account="paper", settings=self.paper, runtime=self.simulator, exchange=self.exchange
+        )
         self.house = assemble(
             self.simulator,
             store=MemoryStore(
-                newest_schema=SCHEMA,
-                known_fields=known_fields(),
-                now=clock.monotonic,
-                server=self.server,
-                new_write_id=self._write_id(),
+                newest_schema=SCHEMA, known_fields=known_fields(), now=clock.monotonic, server=self.server,
+                new_write_id=self._write_id(), faults=self._fault,
             ),
             failure_log=self.failures,
             accounts=(self.settings,),
             venues={"paper": venue},
-            order_tag="0badc0de",
-            owner=f"keeper-{self.boots}",
-            dead_owner=lambda owner: owner.startswith("keeper-"),
+            order_tag=ORDER_TAG,
+            owner=owner or f"keeper-{self.boots}",
+            dead_owner=(lambda name: name.startswith("keeper-")) if trust_the_dead else None,
             publish=self.events.append,
             clock_seconds=clock.monotonic,
+            health_seconds=self.health_seconds,
         )
         self.house.boot()
         return self.house
@@ -85,46 +134,112 @@ class Keeper:
         boot = self.boots
         return lambda: f"w{boot}-{next(count)}"
 
-    def run(self, seconds: float = 1.0) -> None:
-        """Let virtual time pass; no actor may have failed."""
+    def _fault(self, stage: str) -> None:
+        if self.store_is_down:
+            raise ConnectionError(f"the store is out of reach at {stage}")
+
+    def run(self, seconds: float = 1.0, *, failures: int = 0) -> None:
+        """Let virtual time pass; no more actors may have failed than said."""
         self.simulator.run(for_seconds=seconds)
-        assert self.simulator.failures == []
+        assert len(self.simulator.failures) <= failures, self.simulator.failures
 
     def ready(self) -> None:
         """Run until prices may flow."""
         for _ in range(200):
             if not self.house.directory.reasons_not_ready():
                 return
-            self.run(0.1)
+            self.simulator.run(for_seconds=0.1)
         raise AssertionError(self.house.directory.reasons_not_ready())
 
-    def open(
-        self, *, side: Side = Side.LONG, quantity: str = "1", plan: Plan | None = None, id: str = "p1", **more: Any
+    def start(self) -> None:
+        """Boot, and run until prices may flow."""
+        self.boot()
+        self.ready()
+
+    def crash(self) -> None:
+        """Everything of the keeper vanishes at once; store and exchange stay."""
+        self.simulator.crash()
+
+    def restart(self) -> None:
+        """Crash, and start again."""
+        self.crash()
+        self.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether a keeper runs."""
+        return bool(self.house.supervisor.is_alive())
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def ask_open(
+        self,
+        *,
+        id: str = "p1",
+        side: Side | None = Side.LONG,
+        quantity: str | None = "1",
+        plan: Plan | None = None,
+        symbol: str = SYMBOL,
+        account: str = "paper",
+        **more: Any,
     ) -> Any:
-        """Ask for a position and return the answer."""
+        """Ask for a position; the answer will be set on what is returned."""
         reply = self.simulator.reply()
         request = OpenRequest(
             id=id,
-            account="paper",
-            symbol=SYMBOL,
+            account=account,
+            symbol=symbol,
             side=side,
-            quantity=Decimal(quantity),
+            quantity=None if quantity is None else Decimal(quantity),
             plan=plan or parse_plan(RUNNER, name="runner"),
             digest=more.pop("digest", f"{side}{quantity}"),
             reply=reply,
             **more,
         )
         tell(self.house.supervisor, request)
-        return reply.get(timeout=5)
+        return reply
 
-    def close(self, *, fraction: str = "1", request_id: str = "", id: str = "p1") -> Any:
-        """Ask for a manual close and return the answer."""
+    def open(self, **what: Any) -> Any:
+        """Ask for a position and return the answer."""
+        return self.ask_open(**what).get(timeout=5)
+
+    def adopt(self, **what: Any) -> Any:
+        """Ask for the adoption of what the venue holds, and return the answer."""
+        return self.open(**{"side": None, "quantity": None, "adopt": True, **what})
+
+    def opened(self, **what: Any) -> Position:
+        """Open a position, let its entry and its stop settle, and return it."""
+        answer = self.open(**what)
+        self.run(2)
+        assert hasattr(answer, "published"), answer
+        return self.position(what.get("id", "p1"))
+
+    def ask_close(self, *, fraction: str = "1", request_id: str = "", id: str = "p1") -> Any:
+        """Ask for a manual close; the answer will be set on what is returned."""
         reply = self.simulator.reply()
         tell(
             self.house.supervisor,
             CloseRequest(position_id=id, fraction=Decimal(fraction), request_id=request_id, reply=reply),
         )
+        return reply
+
+    def close(self, *, fraction: str = "1", request_id: str = "", id: str = "p1") -> Any:
+        """Ask for a manual close and return the answer."""
+        return self.ask_close(fraction=fraction, request_id=request_id, id=id).get(timeout=5)
+
+    def amend(self, body: Mapping[str, Any], *, id: str = "p1", **more: Any) -> Any:
+        """Ask for another plan and return the answer."""
+        reply = self.simulator.reply()
+        tell(self.house.supervisor, AmendRequest(position_id=id, body=body, reply=reply, **more))
         return reply.get(timeout=5)
+
+    def drain(self) -> Any:
+        """Ask the service to stop in order, and return the answer."""
+        reply = self.simulator.reply()
+        tell(self.house.supervisor, DrainService(reply=reply))
+        return reply.get(timeout=20)
+
+    # -- what is seen --------------------------------------------------------------------------------------------------
 
     def published(self, id: str = "p1") -> Published:
         """The position as everybody sees it."""
@@ -136,6 +251,68 @@ class Keeper:
         assert position is not None
         return position
 
-    def crash(self) -> None:
-        """Everything of the keeper vanishes at once; store and exchange stay."""
-        self.simulator.crash()
+    @property
+    def shard(self) -> ShardData:
+        """The bytes of the account's shard."""
+        return self.server.shard("paper")
+
+    def stored(self, id: str = "p1") -> Position | None:
+        """The position as a crash would leave it; None when nothing is stored."""
+        raw = self.shard.positions.get(id)
+        if raw is None:
+            return None
+        snapshot = decode_snapshot(id, raw, SCHEMA)
+        return load(snapshot.state, snapshot.schema)
+
+    def stored_version(self, id: str = "p1") -> int:
+        """The version that is stored, 0 when nothing is."""
+        raw = self.shard.positions.get(id)
+        return 0 if raw is None else decode_snapshot(id, raw, SCHEMA).version
+
+    def venue(self, symbol: str = SYMBOL) -> AccountRead:
+        """The slot as the exchange has it, with all trades."""
+        return self.exchange.read_account("paper", symbol, 0)
+
+    def held(self, symbol: str = SYMBOL) -> Decimal:
+        """The signed size of the venue's position."""
+        position = self.venue(symbol).position
+        return Decimal(0) if position is None else position.quantity * position.side.sign
+
+    def sent(self, kind: OrderKind = OrderKind.MARKET) -> list[OrderRequest]:
+        """The keeper's own orders of one kind that the exchange took, oldest first."""
+        ours = [request for request in self.exchange.accepted if request.client_order_id.startswith(ORDER_TAG)]
+        return [request for request in ours if request.kind is kind]
+
+    def names(self) -> list[str]:
+        """The names of the events told so far."""
+        return [str(event["name"]) for event in self.events]
+
+    def told(self, name: str) -> list[Mapping[str, Any]]:
+        """The fields of every event of this name told so far."""
+        return [event["fields"] for event in self.events if event["name"] == name]
+
+    # -- somebody else at the account ----------------------------------------------------------------------------------
+
+    def by_hand(self, side: OrderSide, quantity: str, *, symbol: str = SYMBOL, cause: str = "order") -> None:
+        """Trade at the same account, past the keeper."""
+        self.exchange.trade_by_hand("paper", symbol, side, Decimal(quantity), cause=cause)
+
+    def foreign_stop(self, client_order_id: str, price: str, quantity: str = "1", *, symbol: str = SYMBOL) -> None:
+        """Somebody else's reduce-only stop at rest."""
+        now = self.simulator.clock.now()
+        self.exchange.submit(
+            OrderRequest(
+                request_id="by-hand",
+                account="paper",
+                symbol=symbol,
+                client_order_id=client_order_id,
+                kind=OrderKind.STOP_MARKET,
+                side=OrderSide.SELL,
+                quantity=Decimal(quantity),
+                reduce_only=True,
+                signed_at=now,
+                expires_after_seconds=5.0,
+                trigger_price=Decimal(price),
+            ),
+            now,
+        )

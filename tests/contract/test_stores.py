@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from persistence.redis_store import RedisStore
 from persistence.store import (
     Change,
     LeaseHeld,
+    Outcome,
     Snapshot,
     SnapshotConflict,
     SnapshotCorrupt,
     SnapshotUnknown,
     StaleOwner,
+    Store,
     StoreUnreachable,
 )
 
@@ -39,7 +42,7 @@ class MemoryWorld:
     def store(self, **settings: Any) -> MemoryStore:
         """One more client of the same server; only those made with faulty=True suffer."""
         faulty = settings.pop("faulty", False)
-        settings = {"newest_schema": 2, "new_write_id": lambda: f"w{next(self._ids)}"} | settings
+        settings = {"newest_schema": 2, "new_write_id": lambda: f"w{next(self._ids)}", **settings}
         return MemoryStore(
             now=lambda: self.seconds, server=self.server, faults=self._fault if faulty else None, **settings
         )
@@ -98,7 +101,7 @@ class RedisWorld:
     def store(self, **settings: Any) -> RedisStore:
         """One more client of the same server; only those made with faulty=True suffer."""
         faulty = settings.pop("faulty", False)
-        settings = {"newest_schema": 2, "new_write_id": lambda: f"w{next(self._ids)}"} | settings
+        settings = {"newest_schema": 2, "new_write_id": lambda: f"w{next(self._ids)}", **settings}
         store = RedisStore(self.url, **settings)
         self._stores.append(store)
         if faulty:
@@ -159,11 +162,16 @@ class RedisWorld:
 
     def get(self, position_id: str) -> bytes:
         """The stored bytes."""
-        return self.operator.get(f"ek:{{{SHARD}}}:pos:{position_id}")
+        found = self.operator.get(f"ek:{{{SHARD}}}:pos:{position_id}")
+        assert isinstance(found, bytes)
+        return found
 
     def forget_after(self, position_id: str) -> float:
         """In how many seconds the snapshot expires; -1 for never."""
         return self.operator.ttl(f"ek:{{{SHARD}}}:pos:{position_id}")
+
+
+World = MemoryWorld | RedisWorld
 
 
 def _cut() -> None:
@@ -171,7 +179,7 @@ def _cut() -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url():
+def redis_url() -> Iterator[str]:
     """One real server for all tests of this file."""
     directory = Path(tempfile.mkdtemp(prefix="ek-"))
     server = EmbeddedRedis(directory)
@@ -181,7 +189,7 @@ def redis_url():
 
 
 @pytest.fixture(params=["memory", "redis"])
-def world(request):
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Each test runs on both stores."""
     if request.param == "memory":
         yield MemoryWorld()
@@ -191,21 +199,35 @@ def world(request):
     found.close()
 
 
-def change(position_id="p", grew_from=0, state=None, **fields):
+def change(position_id: str = "p", grew_from: int = 0, state: dict[str, Any] | None = None, **fields: Any) -> Change:
     """A change with only what matters spelled out."""
     state = {"n": str(grew_from + 1)} if state is None else state
     return Change(position_id=position_id, schema=fields.pop("schema", 1), grew_from=grew_from, state=state, **fields)
 
 
-def take(store, owner="me"):
+def take(store: Store, owner: str = "me") -> int:
     """The shard's epoch, taken."""
     return store.take(SHARD, owner, 10.0).epoch
+
+
+def read(store: Store, position_id: str) -> Snapshot:
+    """A snapshot that must be there."""
+    found = store.read(SHARD, position_id)
+    assert found is not None
+    return found
+
+
+def conflict(outcome: Outcome, position_id: str) -> SnapshotConflict:
+    """Why a position was dropped, which must be its version."""
+    found = outcome.conflicts[position_id]
+    assert isinstance(found, SnapshotConflict)
+    return found
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_saved_is_loaded(world):
+def test_what_was_saved_is_loaded(world: World) -> None:
     """A saved state comes back whole, from read and from load, to another client too."""
     store = world.store()
     epoch = take(store)
@@ -221,7 +243,7 @@ def test_what_was_saved_is_loaded(world):
     assert store.read(SHARD, "nobody") is None
 
 
-def test_versions_grow_by_one(world):
+def test_versions_grow_by_one(world: World) -> None:
     """Versions count commits, one by one, and each commit moves the fence on."""
     store = world.store()
     epoch = take(store)
@@ -230,10 +252,10 @@ def test_versions_grow_by_one(world):
         assert store.save(SHARD, epoch, [change(grew_from=version)]).saved["p"].version == version + 1
     after = store.fence(SHARD)
     assert (after.epoch, after.revision) == (epoch, before + 5)
-    assert after.write_id == store.read(SHARD, "p").write_id
+    assert after.write_id == read(store, "p").write_id
 
 
-def test_a_batch_may_not_hold_a_position_twice(world):
+def test_a_batch_may_not_hold_a_position_twice(world: World) -> None:
     """Two states of one position in one batch would hide one of them."""
     store = world.store()
     epoch = take(store)
@@ -241,7 +263,7 @@ def test_a_batch_may_not_hold_a_position_twice(world):
         store.save(SHARD, epoch, [change(), change()])
 
 
-def test_stale_owner_cannot_save(world):
+def test_stale_owner_cannot_save(world: World) -> None:
     """Once a higher epoch owns the shard, the former owner changes nothing."""
     former, new = world.store(), world.store()
     old_epoch = take(former)
@@ -251,15 +273,15 @@ def test_stale_owner_cannot_save(world):
     with pytest.raises(StaleOwner) as caught:
         former.save(SHARD, old_epoch, [change(grew_from=1)])
     assert caught.value.epoch == new_epoch
-    assert new.read(SHARD, "p").version == 1
+    assert read(new, "p").version == 1
 
 
-def test_a_takeover_between_read_and_write_is_noticed(world):
+def test_a_takeover_between_read_and_write_is_noticed(world: World) -> None:
     """The fence is watched: a takeover after the read fails the write that was already on its way."""
     store, other = world.store(faulty=True), world.store()
     epoch = take(store)
 
-    def take_over():
+    def take_over() -> None:
         world.expire_lease()
         take(other, "you")
 
@@ -270,39 +292,38 @@ def test_a_takeover_between_read_and_write_is_noticed(world):
     assert other.events(SHARD, "p") == []
 
 
-def test_a_conflict_drops_one_position_only(world):
+def test_a_conflict_drops_one_position_only(world: World) -> None:
     """A wrong version costs that position its save, and no other."""
     store = world.store()
     epoch = take(store)
     store.save(SHARD, epoch, [change("a"), change("b")])
     outcome = store.save(SHARD, epoch, [change("a", 7, events=[{"n": 1}]), change("b", 1), change("c")])
     assert set(outcome.saved) == {"b", "c"}
-    assert isinstance(outcome.conflicts["a"], SnapshotConflict)
-    assert outcome.conflicts["a"].stored_version == 1
-    assert store.read(SHARD, "a").version == 1
+    assert conflict(outcome, "a").stored_version == 1
+    assert read(store, "a").version == 1
     assert store.events(SHARD, "a") == []
 
 
-def test_a_new_position_never_replaces_a_stored_one(world):
+def test_a_new_position_never_replaces_a_stored_one(world: World) -> None:
     """A change that grew from nothing conflicts with whatever is there."""
     store = world.store()
     epoch = take(store)
     store.save(SHARD, epoch, [change(state={"mine": "1"})])
     outcome = store.save(SHARD, epoch, [change(state={"mine": "2"})])
-    assert outcome.conflicts["p"].stored_version == 1
-    assert store.read(SHARD, "p").state == {"mine": "1"}
+    assert conflict(outcome, "p").stored_version == 1
+    assert read(store, "p").state == {"mine": "1"}
 
 
-def test_fields_of_a_newer_release_are_carried_over(world):
+def test_fields_of_a_newer_release_are_carried_over(world: World) -> None:
     """A field this release does not know survives its saves; one it knows and dropped is gone."""
     newer, older = world.store(), world.store(known_fields={"n", "gone"})
     epoch = take(newer)
     newer.save(SHARD, epoch, [change(state={"n": "1", "gone": "x", "future": ["kept"]})])
     older.save(SHARD, epoch, [change(grew_from=1, state={"n": "2"})])
-    assert older.read(SHARD, "p").state == {"n": "2", "future": ["kept"]}
+    assert read(older, "p").state == {"n": "2", "future": ["kept"]}
 
 
-def test_corrupt_bytes_quarantine_one_position_and_are_never_overwritten(world):
+def test_corrupt_bytes_quarantine_one_position_and_are_never_overwritten(world: World) -> None:
     """Unreadable bytes are reported by id, the others load, and no save touches them."""
     store = world.store()
     epoch = take(store)
@@ -319,7 +340,7 @@ def test_corrupt_bytes_quarantine_one_position_and_are_never_overwritten(world):
     assert world.get("a") == b"\x95rubbish"
 
 
-def test_a_newer_schema_is_not_read_and_not_touched(world):
+def test_a_newer_schema_is_not_read_and_not_touched(world: World) -> None:
     """What a newer release saved waits for that release."""
     store = world.store(newest_schema=2)
     epoch = take(store)
@@ -331,7 +352,7 @@ def test_a_newer_schema_is_not_read_and_not_touched(world):
     assert world.get("p") == newer
 
 
-def test_a_state_that_cannot_be_stored_costs_only_its_own_position(world):
+def test_a_state_that_cannot_be_stored_costs_only_its_own_position(world: World) -> None:
     """One impossible state does not keep the batch from being saved."""
     store = world.store()
     epoch = take(store)
@@ -340,7 +361,7 @@ def test_a_state_that_cannot_be_stored_costs_only_its_own_position(world):
     assert set(outcome.conflicts) == {"a"}
 
 
-def test_events_come_back_in_order_and_by_position(world):
+def test_events_come_back_in_order_and_by_position(world: World) -> None:
     """The audit trail is kept in order, oldest first; a limit keeps the latest."""
     store = world.store()
     epoch = take(store)
@@ -351,7 +372,7 @@ def test_events_come_back_in_order_and_by_position(world):
     assert [event["n"] for event in store.events(SHARD, "a", limit=2)] == [4, 5]
 
 
-def test_a_closed_position_leaves_the_open_ones_and_is_kept_for_thirty_days(world):
+def test_a_closed_position_leaves_the_open_ones_and_is_kept_for_thirty_days(world: World) -> None:
     """Closed: not among the open, in the history, still readable, forgotten in 30 days."""
     store = world.store()
     epoch = take(store)
@@ -365,7 +386,7 @@ def test_a_closed_position_leaves_the_open_ones_and_is_kept_for_thirty_days(worl
     assert 30 * 24 * 3600 - 60 < world.forget_after("a") <= 30 * 24 * 3600
 
 
-def test_an_open_position_whose_snapshot_is_gone_is_reported(world):
+def test_an_open_position_whose_snapshot_is_gone_is_reported(world: World) -> None:
     """Membership without a snapshot is damage, and said so."""
     store = world.store()
     epoch = take(store)
@@ -377,7 +398,7 @@ def test_an_open_position_whose_snapshot_is_gone_is_reported(world):
     assert set(store.load(SHARD).corrupt) == {"a"}
 
 
-def test_shards_are_listed(world):
+def test_shards_are_listed(world: World) -> None:
     """Every shard with a fence is known by name."""
     store = world.store()
     store.take("two", "me", 10.0)
@@ -388,7 +409,7 @@ def test_shards_are_listed(world):
 # --- the lease -------------------------------------------------------------------------------------------------------
 
 
-def test_a_living_lease_is_respected(world):
+def test_a_living_lease_is_respected(world: World) -> None:
     """Another owner is told who holds the shard and for how long at most, and the epoch stays."""
     store = world.store()
     epoch = take(store)
@@ -400,7 +421,7 @@ def test_a_living_lease_is_respected(world):
     assert store.lease_owner(SHARD) == "me"
 
 
-def test_every_take_raises_the_epoch(world):
+def test_every_take_raises_the_epoch(world: World) -> None:
     """The epoch only grows: by ourselves again, after an expiry, after a release."""
     store = world.store()
     epochs = [take(store), take(store)]
@@ -412,7 +433,7 @@ def test_every_take_raises_the_epoch(world):
     assert epochs == sorted(set(epochs))
 
 
-def test_a_dead_owner_is_not_waited_for(world):
+def test_a_dead_owner_is_not_waited_for(world: World) -> None:
     """An owner proven dead is replaced at once; the proof counts for that owner only."""
     store = world.store()
     epoch = take(store)
@@ -422,7 +443,7 @@ def test_a_dead_owner_is_not_waited_for(world):
     assert store.lease_owner(SHARD) == "you"
 
 
-def test_only_the_present_owner_renews(world):
+def test_only_the_present_owner_renews(world: World) -> None:
     """A renewal needs owner, epoch and a lease that has not run out."""
     store = world.store()
     epoch = take(store)
@@ -437,7 +458,7 @@ def test_only_the_present_owner_renews(world):
     assert store.lease_owner(SHARD) is None
 
 
-def test_renewing_breaks_nobodys_save(world):
+def test_renewing_breaks_nobodys_save(world: World) -> None:
     """The lease is apart from the fence: a renewal between read and write does not fail the save."""
     store, same_owner = world.store(faulty=True), world.store()
     epoch = take(store)
@@ -448,7 +469,7 @@ def test_renewing_breaks_nobodys_save(world):
     assert store.fence(SHARD).revision == before + 1
 
 
-def test_a_release_by_anyone_else_changes_nothing(world):
+def test_a_release_by_anyone_else_changes_nothing(world: World) -> None:
     """Only the holder gives a lease up."""
     store = world.store()
     epoch = take(store)
@@ -457,7 +478,7 @@ def test_a_release_by_anyone_else_changes_nothing(world):
     assert store.lease_owner(SHARD) == "me"
 
 
-def test_a_take_whose_reply_was_lost_raises_the_epoch_once(world):
+def test_a_take_whose_reply_was_lost_raises_the_epoch_once(world: World) -> None:
     """A lost reply does not cost an epoch: spills may apply only while nobody came between."""
     store = world.store(faulty=True)
     before = take(store)
@@ -469,7 +490,7 @@ def test_a_take_whose_reply_was_lost_raises_the_epoch_once(world):
 # --- doubt -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_reply_is_settled_as_saved_exactly_once(world):
+def test_a_lost_reply_is_settled_as_saved_exactly_once(world: World) -> None:
     """The transaction was applied, its reply lost: saved, one version, its events once."""
     store = world.store(faulty=True)
     epoch = take(store)
@@ -483,7 +504,7 @@ def test_a_lost_reply_is_settled_as_saved_exactly_once(world):
     assert store.events(SHARD, "p") == [{"n": 1}]
 
 
-def test_a_lost_request_is_tried_again(world):
+def test_a_lost_request_is_tried_again(world: World) -> None:
     """The transaction never arrived: it is settled as not saved, and sent again."""
     store = world.store(faulty=True)
     epoch = take(store)
@@ -493,18 +514,18 @@ def test_a_lost_request_is_tried_again(world):
     assert store.events(SHARD, "p") == [{"n": 1}]
 
 
-def test_another_writer_between_read_and_write_is_settled(world):
+def test_another_writer_between_read_and_write_is_settled(world: World) -> None:
     """A second writer of the same epoch wins one position; ours is dropped from the batch, the rest is saved."""
     store, other = world.store(faulty=True), world.store()
     epoch = take(store)
     world.before_next_write(lambda: other.save(SHARD, epoch, [change("p", state={"by": "other"})]))
     outcome = store.save(SHARD, epoch, [change("p", state={"by": "us"}), change("q")])
     assert set(outcome.saved) == {"q"}
-    assert outcome.conflicts["p"].stored_version == 1
-    assert store.read(SHARD, "p").state == {"by": "other"}
+    assert conflict(outcome, "p").stored_version == 1
+    assert read(store, "p").state == {"by": "other"}
 
 
-def test_an_unreachable_store_says_that_nothing_was_sent(world):
+def test_an_unreachable_store_says_that_nothing_was_sent(world: World) -> None:
     """When not even the read comes through, nothing was changed, and the error says so."""
     store = world.store(faulty=True)
     epoch = take(store)
@@ -515,13 +536,13 @@ def test_an_unreachable_store_says_that_nothing_was_sent(world):
     assert store.read(SHARD, "p") is None
 
 
-def test_a_doubt_that_cannot_be_settled_is_unknown_until_the_same_batch_comes_again(world):
+def test_a_doubt_that_cannot_be_settled_is_unknown_until_the_same_batch_comes_again(world: World) -> None:
     """Unknown, never unsaved: given again, the batch is found saved and is not written twice."""
     store = world.store(faulty=True)
     epoch = take(store)
     batch = [change(events=[{"n": 1}])]
 
-    def cut_the_reply_and_all_after_it():
+    def cut_the_reply_and_all_after_it() -> None:
         world.cut_off(5)
         _cut()
 
@@ -530,16 +551,16 @@ def test_a_doubt_that_cannot_be_settled_is_unknown_until_the_same_batch_comes_ag
         store.save(SHARD, epoch, batch)
     outcome = store.save(SHARD, epoch, batch)
     assert outcome.saved["p"].version == 1
-    assert store.read(SHARD, "p").version == 1
+    assert read(store, "p").version == 1
     assert store.events(SHARD, "p") == [{"n": 1}]
 
 
-def test_an_unsettled_batch_that_was_not_saved_is_saved_when_it_comes_again(world):
+def test_an_unsettled_batch_that_was_not_saved_is_saved_when_it_comes_again(world: World) -> None:
     """The other end of the same doubt: it had not arrived, and is written now."""
     store = world.store(faulty=True)
     epoch = take(store)
 
-    def cut_the_request_and_all_after_it():
+    def cut_the_request_and_all_after_it() -> None:
         world.cut_off(5)
         _cut()
 
@@ -549,13 +570,13 @@ def test_an_unsettled_batch_that_was_not_saved_is_saved_when_it_comes_again(worl
     assert store.save(SHARD, epoch, [change()]).saved["p"].version == 1
 
 
-def test_a_doubt_is_settled_under_our_next_epoch_too(world):
+def test_a_doubt_is_settled_under_our_next_epoch_too(world: World) -> None:
     """Retaking the shard does not forget an open doubt: what was saved under the old epoch counts."""
     store = world.store(faulty=True)
     epoch = take(store)
     batch = [change(events=[{"n": 1}])]
 
-    def cut_the_reply_and_all_after_it():
+    def cut_the_reply_and_all_after_it() -> None:
         world.cut_off(5)
         _cut()
 
@@ -567,12 +588,12 @@ def test_a_doubt_is_settled_under_our_next_epoch_too(world):
     assert store.events(SHARD, "p") == [{"n": 1}]
 
 
-def test_settling_finds_out_about_a_newer_owner(world):
+def test_settling_finds_out_about_a_newer_owner(world: World) -> None:
     """A lost reply and a takeover at once: the former owner is told to stop."""
     store, other = world.store(faulty=True), world.store()
     epoch = take(store)
 
-    def lose_the_reply_to_a_newer_owner():
+    def lose_the_reply_to_a_newer_owner() -> None:
         world.expire_lease()
         take(other, "you")
         _cut()
@@ -586,18 +607,18 @@ def test_settling_finds_out_about_a_newer_owner(world):
 
 
 @pytest.fixture
-def redis_world(redis_url):
+def redis_world(redis_url: str) -> Iterator[RedisWorld]:
     """For what only a real server can show."""
     found = RedisWorld(redis_url)
     yield found
     found.close()
 
 
-def test_a_transaction_that_arrives_late_fails(redis_world):
+def test_a_transaction_that_arrives_late_fails(redis_world: RedisWorld) -> None:
     """An EXEC still under way when its client gave up finds the fence moved: unsaved stays unsaved."""
     store = redis_world.store(faulty=True)
     epoch = take(store)
-    slow = redis_world.operator.connection_pool.make_connection()
+    slow: Any = redis_world.operator.connection_pool.make_connection()
     late: list[Any] = []
 
     def hold_back() -> None:
@@ -620,14 +641,14 @@ def test_a_transaction_that_arrives_late_fails(redis_world):
     assert store.read(SHARD, "p") == outcome.saved["p"]
 
 
-def test_the_fsync_is_confirmed_where_the_server_can(redis_world):
+def test_the_fsync_is_confirmed_where_the_server_can(redis_world: RedisWorld) -> None:
     """The embedded server answers WAITAOF at once, and is asked."""
     facts = redis_world.store().facts()
     assert facts.appendfsync == "always"
     assert facts.confirms_fsync
 
 
-def test_an_unconfirmed_fsync_is_not_saved(redis_world):
+def test_an_unconfirmed_fsync_is_not_saved(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the local fsync a save stays in doubt, however often it is looked at."""
     store = redis_world.store()
     epoch = take(store)
@@ -637,12 +658,12 @@ def test_an_unconfirmed_fsync_is_not_saved(redis_world):
         replies = exchange(commands)
         return [[0, 0] if command[0] == "WAITAOF" else reply for command, reply in zip(commands, replies, strict=True)]
 
-    store._connection._exchange = never_on_disk
+    monkeypatch.setattr(store._connection, "_exchange", never_on_disk)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
 
 
-def test_what_is_read_back_is_compared_byte_for_byte(redis_world):
+def test_what_is_read_back_is_compared_byte_for_byte(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that returns other bytes than were written has not saved anything."""
     store = redis_world.store()
     epoch = take(store)
@@ -658,12 +679,12 @@ def test_what_is_read_back_is_compared_byte_for_byte(redis_world):
                 reply[0] = b"other"
         return replies
 
-    store._connection._exchange = wrong_bytes
+    monkeypatch.setattr(store._connection, "_exchange", wrong_bytes)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
 
 
-def test_membership_that_was_not_written_is_noticed(redis_world):
+def test_membership_that_was_not_written_is_noticed(redis_world: RedisWorld) -> None:
     """A position that would be forgotten at the next boot does not count as saved."""
     store = redis_world.store()
     epoch = take(store)
@@ -672,7 +693,7 @@ def test_membership_that_was_not_written_is_noticed(redis_world):
         store.save(SHARD, epoch, [change()])
 
 
-def test_membership_is_looked_at_again_when_settling(redis_world):
+def test_membership_is_looked_at_again_when_settling(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """The right bytes under a position that is not listed as open do not count as saved either."""
     store = redis_world.store()
     epoch = take(store)
@@ -686,12 +707,12 @@ def test_membership_is_looked_at_again_when_settling(redis_world):
                     part[0] = 0
         return replies
 
-    store._connection._exchange = not_listed
+    monkeypatch.setattr(store._connection, "_exchange", not_listed)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
 
 
-def test_the_lease_is_watched_as_well_as_the_fence(redis_world):
+def test_the_lease_is_watched_as_well_as_the_fence(redis_world: RedisWorld) -> None:
     """A lease that appears between read and write is respected, whatever the fence says."""
     store = redis_world.store(faulty=True)
     lease = encode_lease("you", 1)
@@ -701,7 +722,9 @@ def test_the_lease_is_watched_as_well_as_the_fence(redis_world):
     assert store.fence(SHARD).epoch == 0
 
 
-def test_a_transaction_never_moves_to_another_connection(redis_world):
+def test_a_transaction_never_moves_to_another_connection(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without its WATCH a transaction proves nothing: a connection lost in between is not replaced."""
     store = redis_world.store()
     epoch = take(store)
@@ -710,16 +733,16 @@ def test_a_transaction_never_moves_to_another_connection(redis_world):
     def begin_and_lose_the_connection(*args: Any) -> Any:
         found = begin(*args)
         store._connection.close()
-        store._begin = begin
+        monkeypatch.setattr(store, "_begin", begin)
         redis_world.store().save(SHARD, epoch, [change(state={"by": "other"})])
         return found
 
-    store._begin = begin_and_lose_the_connection
+    monkeypatch.setattr(store, "_begin", begin_and_lose_the_connection)
     assert set(store.save(SHARD, epoch, [change(state={"by": "us"})]).conflicts) == {"p"}
-    assert store.read(SHARD, "p").state == {"by": "other"}
+    assert read(store, "p").state == {"by": "other"}
 
 
-def test_before_connect_runs_before_each_new_connection(redis_world):
+def test_before_connect_runs_before_each_new_connection(redis_world: RedisWorld) -> None:
     """The embedded server gets its chance to be restarted."""
     calls: list[int] = []
     store = redis_world.store(before_connect=lambda: calls.append(1))
@@ -731,13 +754,13 @@ def test_before_connect_runs_before_each_new_connection(redis_world):
     assert len(calls) == 2
 
 
-def test_unknown_schemes_are_refused_with_the_known_ones_named():
+def test_unknown_schemes_are_refused_with_the_known_ones_named() -> None:
     """A URL that is not supported yet says so at once."""
     with pytest.raises(ValueError, match="redis://, rediss:// or unix://"):
         RedisStore("redis+sentinel://host/name", newest_schema=1)
 
 
-def test_braces_cannot_leave_the_hash_tag(redis_world):
+def test_braces_cannot_leave_the_hash_tag(redis_world: RedisWorld) -> None:
     """A shard's name with braces would scatter its keys over a cluster."""
     with pytest.raises(ValueError, match="braces"):
         redis_world.store().fence("a}b")

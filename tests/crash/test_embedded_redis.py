@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +16,13 @@ import pytest
 from persistence import redis_server
 from persistence.redis_server import EmbeddedRedis, EmbeddedRedisError, socket_path
 from persistence.redis_store import RedisStore
-from persistence.store import Change, StoreUnreachable
+from persistence.store import Change, Snapshot, StoreUnreachable
 
 SHARD = "main"
 
 
 @pytest.fixture
-def data_dir():
+def data_dir() -> Iterator[Path]:
     """A short path, as sockets want it; whatever server is left in it is ended."""
     directory = Path(tempfile.mkdtemp(prefix="ek-"))
     yield directory
@@ -32,21 +33,33 @@ def data_dir():
 def kill(server: EmbeddedRedis) -> int:
     """kill -9, and wait until it is gone; its pid."""
     pid = server.pid()
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert server._wait_until_gone()
     return pid
 
 
-def save_one(store, epoch, number):
+def read(store: RedisStore, position_id: str) -> Snapshot:
+    """A snapshot that must be there."""
+    found = store.read(SHARD, position_id)
+    assert found is not None
+    return found
+
+
+def _ensure(server: EmbeddedRedis) -> None:
+    server.ensure()
+
+
+def save_one(store: RedisStore, epoch: int, number: int) -> None:
     """One more position, acknowledged."""
     change = Change(position_id=f"p{number}", schema=1, grew_from=0, state={"n": number}, events=[{"n": number}])
     assert f"p{number}" in store.save(SHARD, epoch, [change]).saved
 
 
-def test_everything_acknowledged_survives_kill_nine_of_redis(data_dir):
+def test_everything_acknowledged_survives_kill_nine_of_redis(data_dir: Path) -> None:
     """Killed again and again between saves: nothing that was acknowledged is missing."""
     server = EmbeddedRedis(data_dir)
-    store = RedisStore(server.ensure(), newest_schema=1, before_connect=server.ensure)
+    store = RedisStore(server.ensure(), newest_schema=1, before_connect=lambda: _ensure(server))
     epoch = store.take(SHARD, "me", 600.0).epoch
     for number in range(12):
         save_one(store, epoch, number)
@@ -58,7 +71,7 @@ def test_everything_acknowledged_survives_kill_nine_of_redis(data_dir):
     store.close()
 
 
-def test_a_server_left_running_is_adopted(data_dir):
+def test_a_server_left_running_is_adopted(data_dir: Path) -> None:
     """A keeper killed with -9, its process group with it, leaves its server; the next one adopts that process."""
     script = (
         "import os, sys; from pathlib import Path; from persistence.redis_server import EmbeddedRedis; "
@@ -73,7 +86,7 @@ def test_a_server_left_running_is_adopted(data_dir):
     assert server.pid() == int(ended.stdout)
 
 
-def test_a_stopped_server_is_gone_and_starts_again_with_its_data(data_dir):
+def test_a_stopped_server_is_gone_and_starts_again_with_its_data(data_dir: Path) -> None:
     """Stopped in order, started again: the same data, another process."""
     server = EmbeddedRedis(data_dir)
     store = RedisStore(server.ensure(), newest_schema=1)
@@ -84,11 +97,11 @@ def test_a_stopped_server_is_gone_and_starts_again_with_its_data(data_dir):
     with pytest.raises(StoreUnreachable):
         store.read(SHARD, "p1")
     server.ensure()
-    assert store.read(SHARD, "p1").state == {"n": 1}
+    assert read(store, "p1").state == {"n": 1}
     store.close()
 
 
-def test_a_torn_append_only_file_loses_only_the_torn_transaction(data_dir):
+def test_a_torn_append_only_file_loses_only_the_torn_transaction(data_dir: Path) -> None:
     """Cut in the last transaction, at several places: the server boots and has all before it, whole."""
     server = EmbeddedRedis(data_dir)
     store = RedisStore(server.ensure(), newest_schema=1)
@@ -108,13 +121,13 @@ def test_a_torn_append_only_file_loses_only_the_torn_transaction(data_dir):
         found = store.load(SHARD)
         assert [snapshot.position_id for snapshot in found.snapshots] == ["p0", "p1"]
         assert found.corrupt == {}
-        assert store.fence(SHARD).write_id == store.read(SHARD, "p1").write_id
+        assert store.fence(SHARD).write_id == read(store, "p1").write_id
         assert store.events(SHARD, "p2") == []
         store.close()
         kill(server)
 
 
-def test_two_servers_never_write_one_directory(data_dir):
+def test_two_servers_never_write_one_directory(data_dir: Path) -> None:
     """With its socket deleted a running server is not replaced: two of them would write one file."""
     server = EmbeddedRedis(data_dir)
     server.ensure()
@@ -128,7 +141,7 @@ def test_two_servers_never_write_one_directory(data_dir):
     assert server.pid() == pid
 
 
-def test_a_server_with_other_data_is_not_adopted(data_dir):
+def test_a_server_with_other_data_is_not_adopted(data_dir: Path) -> None:
     """What answers on the socket must keep its data in our directory."""
     server = EmbeddedRedis(data_dir)
     server.ensure()
@@ -138,7 +151,7 @@ def test_a_server_with_other_data_is_not_adopted(data_dir):
         other.ensure()
 
 
-def test_a_server_that_cannot_start_says_why(data_dir):
+def test_a_server_that_cannot_start_says_why(data_dir: Path) -> None:
     """The last lines of its own log are in the error."""
     server = EmbeddedRedis(data_dir)
     server.ensure()
@@ -149,7 +162,7 @@ def test_a_server_that_cannot_start_says_why(data_dir):
         server.ensure()
 
 
-def test_nobody_else_can_read_or_connect(data_dir):
+def test_nobody_else_can_read_or_connect(data_dir: Path) -> None:
     """The directory, its configuration and the socket belong to the owner alone."""
     EmbeddedRedis(data_dir).ensure()
     directory = data_dir / "redis"
@@ -157,7 +170,7 @@ def test_nobody_else_can_read_or_connect(data_dir):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
 
 
-def test_a_long_path_gets_its_socket_elsewhere(data_dir):
+def test_a_long_path_gets_its_socket_elsewhere(data_dir: Path) -> None:
     """The kernel takes about a hundred bytes; a deep data directory works all the same."""
     deep = data_dir / ("deep" * 30) / "with space"
     server = EmbeddedRedis(deep)
@@ -169,9 +182,9 @@ def test_a_long_path_gets_its_socket_elsewhere(data_dir):
     shutil.rmtree(server._socket.parent)
 
 
-def test_a_private_socket_directory_must_be_ours_alone(data_dir, monkeypatch):
+def test_a_private_socket_directory_must_be_ours_alone(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory somebody prepared for us, open to others, is refused."""
-    monkeypatch.setattr(redis_server.tempfile, "gettempdir", lambda: str(data_dir))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(data_dir))
     deep = Path("/deep" * 30)
     prepared = socket_path(deep).parent
     prepared.chmod(0o777)
@@ -179,19 +192,21 @@ def test_a_private_socket_directory_must_be_ours_alone(data_dir, monkeypatch):
         socket_path(deep)
 
 
-def test_a_binary_without_its_run_bit_is_copied(data_dir, monkeypatch):
+def test_a_binary_without_its_run_bit_is_copied(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some installations lose the run bit of the packaged server, in a place that is not ours to change."""
     packaged = data_dir / "packaged-server"
-    shutil.copyfile(redis_server._packaged_binary(), packaged)
+    binary = redis_server._packaged_binary()
+    assert binary is not None
+    shutil.copyfile(binary, packaged)
     packaged.chmod(0o600)
     monkeypatch.setattr(redis_server, "_packaged_binary", lambda: packaged)
     monkeypatch.setattr(Path, "chmod", _refuse_for(packaged, Path.chmod))
-    monkeypatch.setattr(redis_server.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert redis_server.server_binary(data_dir) == data_dir / "redis-server"
 
 
-def _refuse_for(refused, chmod):
-    def guarded(path, mode, **options):
+def _refuse_for(refused: Path, chmod: Callable[..., None]) -> Callable[..., None]:
+    def guarded(path: Path, mode: int, **options: bool) -> None:
         if path == refused:
             raise PermissionError("not ours")
         chmod(path, mode, **options)

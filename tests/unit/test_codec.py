@@ -1,8 +1,10 @@
 """Stored bytes: what was written comes back, and no bytes at all can raise anything but SnapshotCorrupt."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,34 +30,44 @@ STATES = st.dictionaries(st.text(max_size=8), PLAIN, max_size=6)
 COUNTS = st.integers(0, 2**63 - 1)
 
 
-def a_snapshot(**fields: object) -> Snapshot:
+def a_snapshot(**fields: Any) -> Snapshot:
     """A snapshot with only what matters spelled out."""
-    given_fields = {"position_id": "p", "schema": 1, "version": 3, "epoch": 2, "write_id": "w", "state": {"a": "1"}}
+    given_fields: dict[str, Any] = {
+        "position_id": "p",
+        "schema": 1,
+        "version": 3,
+        "epoch": 2,
+        "write_id": "w",
+        "state": {"a": "1"},
+    }
     return Snapshot(**(given_fields | fields))
 
 
 @given(schema=COUNTS, version=COUNTS, epoch=COUNTS, write_id=st.text(max_size=40), state=STATES)
-def test_a_snapshot_comes_back_as_it_was(schema, version, epoch, write_id, state):
+def test_a_snapshot_comes_back_as_it_was(
+    schema: int, version: int, epoch: int, write_id: str, state: dict[str, Any]
+) -> None:
     """Whatever can be written reads back equal."""
     snapshot = a_snapshot(schema=schema, version=version, epoch=epoch, write_id=write_id, state=state)
     assert decode_snapshot("p", encode_snapshot(snapshot)) == snapshot
 
 
 @given(raw=st.binary(max_size=200))
-def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw):
+def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
     """No bytes raise anything but SnapshotCorrupt, whatever they are taken for."""
-    for decode in (
+    decoders: tuple[Callable[[], object], ...] = (
         lambda: decode_snapshot("p", raw),
         lambda: decode_fence("s", raw),
         lambda: decode_lease("s", raw),
         lambda: decode_event(raw),
-    ):
+    )
+    for decode in decoders:
         with suppress(SnapshotCorrupt):
             decode()
 
 
 @given(state=STATES, data=st.data())
-def test_a_damaged_snapshot_never_raises_anything_else(state, data):
+def test_a_damaged_snapshot_never_raises_anything_else(state: dict[str, Any], data: st.DataObject) -> None:
     """One byte changed or the end cut off: a snapshot or SnapshotCorrupt, nothing else."""
     raw = bytearray(encode_snapshot(a_snapshot(state=state)))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
@@ -80,20 +92,20 @@ def test_a_damaged_snapshot_never_raises_anything_else(state, data):
         "text",
     ],
 )
-def test_anything_but_the_five_fields_is_corrupt(fields):
+def test_anything_but_the_five_fields_is_corrupt(fields: object) -> None:
     """Types and lengths are checked strictly, and the error names the position."""
     with pytest.raises(SnapshotCorrupt) as caught:
         decode_snapshot("p", msgpack.packb(fields))
     assert caught.value.position_id == "p"
 
 
-def test_extra_bytes_behind_a_snapshot_are_corrupt():
+def test_extra_bytes_behind_a_snapshot_are_corrupt() -> None:
     """A snapshot with something behind it was not written by us."""
     with pytest.raises(SnapshotCorrupt):
         decode_snapshot("p", encode_snapshot(a_snapshot()) + b"\x00")
 
 
-def test_a_newer_schema_is_named_as_a_newer_release():
+def test_a_newer_schema_is_named_as_a_newer_release() -> None:
     """A snapshot of a newer release is not readable, and the message says why."""
     raw = encode_snapshot(a_snapshot(schema=9))
     assert decode_snapshot("p", raw, newest_schema=9).schema == 9
@@ -102,13 +114,13 @@ def test_a_newer_schema_is_named_as_a_newer_release():
 
 
 @pytest.mark.parametrize("value", [object(), {1: "x"}, 2**70, {"deep": (1, 2)}])
-def test_a_state_that_could_not_be_read_back_is_not_written(value):
+def test_a_state_that_could_not_be_read_back_is_not_written(value: object) -> None:
     """What MessagePack cannot carry both ways is refused at the door."""
     with pytest.raises(SnapshotCorrupt):
         encode_snapshot(a_snapshot(state={"a": value}))
 
 
-def test_fence_lease_and_event_come_back_as_they_were():
+def test_fence_lease_and_event_come_back_as_they_were() -> None:
     """The small records round-trip, and no fence is a fence of zeros."""
     fence = Fence(epoch=3, revision=4, write_id="w")
     assert decode_fence("s", encode_fence(fence)) == fence

@@ -2,15 +2,17 @@
 
 import json
 import stat
+from pathlib import Path
+from typing import Any
 
 from persistence.failure_log import SETTLED, SPILLED, Failure, FailureLog, GrewFrom
 
 NOW = 1_700_000_000_123_456
 
 
-def a_spill(position_id="p", change=1, **fields):
+def a_spill(position_id: str = "p", change: int = 1, **fields: Any) -> Failure:
     """A spilled state."""
-    given = {
+    given: dict[str, Any] = {
         "kind": SPILLED,
         "shard": "s",
         "epoch": 3,
@@ -24,12 +26,12 @@ def a_spill(position_id="p", change=1, **fields):
     return Failure(**(given | fields))
 
 
-def a_log(tmp_path, **settings):
+def a_log(tmp_path: Path, **settings: Any) -> FailureLog:
     """A log in a directory that does not exist yet."""
     return FailureLog(tmp_path / "data" / "failures.jsonl", lambda: NOW, **settings)
 
 
-def test_a_line_says_when_what_and_from_where(tmp_path):
+def test_a_line_says_when_what_and_from_where(tmp_path: Path) -> None:
     """Lines are JSON, timed in RFC 3339 UTC, and come back as they were."""
     log = a_log(tmp_path)
     log.append([a_spill()])
@@ -39,7 +41,7 @@ def test_a_line_says_when_what_and_from_where(tmp_path):
     assert list(log.read()) == [a_spill(at=line["at"])]
 
 
-def test_the_latest_spill_of_each_position_counts(tmp_path):
+def test_the_latest_spill_of_each_position_counts(tmp_path: Path) -> None:
     """Spills are found by shard and position, the last one each."""
     log = a_log(tmp_path)
     log.append([a_spill(change=1), a_spill("q", 5), a_spill("x", 9, shard="other")])
@@ -47,7 +49,7 @@ def test_the_latest_spill_of_each_position_counts(tmp_path):
     assert {name: spill.change for name, spill in log.spills("s").items()} == {"p": 2, "q": 5}
 
 
-def test_a_spill_that_was_saved_after_all_is_taken_back(tmp_path):
+def test_a_spill_that_was_saved_after_all_is_taken_back(tmp_path: Path) -> None:
     """A position whose state was saved later has no spill any more."""
     log = a_log(tmp_path)
     log.append([a_spill(), a_spill("q")])
@@ -55,7 +57,7 @@ def test_a_spill_that_was_saved_after_all_is_taken_back(tmp_path):
     assert set(log.spills("s")) == {"q"}
 
 
-def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(tmp_path):
+def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(tmp_path: Path) -> None:
     """A crash in the middle of a line costs that line only."""
     log = a_log(tmp_path)
     log.append([a_spill(change=1)])
@@ -66,7 +68,7 @@ def test_a_torn_last_line_is_passed_over_and_does_not_eat_the_next(tmp_path):
     assert [failure.change for failure in log.read()] == [1, 2]
 
 
-def test_rubbish_in_the_log_is_passed_over(tmp_path):
+def test_rubbish_in_the_log_is_passed_over(tmp_path: Path) -> None:
     """Lines of another shape are evidence for a person, not for a replay."""
     log = a_log(tmp_path)
     log.append([a_spill()])
@@ -75,7 +77,7 @@ def test_rubbish_in_the_log_is_passed_over(tmp_path):
     assert [failure.change for failure in log.read()] == [1]
 
 
-def test_the_log_is_bounded_and_keeps_one_old_file(tmp_path):
+def test_the_log_is_bounded_and_keeps_one_old_file(tmp_path: Path) -> None:
     """At its limit the file becomes the old one, and both are read."""
     log = a_log(tmp_path, max_bytes=2000)
     for change in range(50):
@@ -87,13 +89,13 @@ def test_the_log_is_bounded_and_keeps_one_old_file(tmp_path):
     assert changes == list(range(changes[0], 50))
 
 
-def test_only_the_owner_may_read_the_log(tmp_path):
+def test_only_the_owner_may_read_the_log(tmp_path: Path) -> None:
     """States of positions are nobody else's business: 0600."""
     a_log(tmp_path).append([a_spill()])
     assert stat.S_IMODE((tmp_path / "data" / "failures.jsonl").stat().st_mode) == 0o600
 
 
-def test_a_state_that_json_cannot_hold_still_leaves_its_trace(tmp_path):
+def test_a_state_that_json_cannot_hold_still_leaves_its_trace(tmp_path: Path) -> None:
     """A strange value is described instead of raising: the failure is what matters."""
     log = a_log(tmp_path)
     log.append([a_spill(state={"raw": b"\x00"})])

@@ -1,7 +1,7 @@
 """The persistence actor by hand, one message at a time: no thread, no waiting, a store in memory that can be cut."""
 
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from persistence.messages import (
     Drain,
     ReadEvents,
     ReadSnapshot,
+    Ref,
     Save,
     Saved,
     SaveFailed,
@@ -27,6 +28,7 @@ from persistence.shard_book import ShardBook
 from persistence.store import Change, SnapshotConflict, SnapshotCorrupt, StaleOwner, StoreUnreachable
 
 SHARD = "main"
+Told = TypeVar("Told")
 
 
 class Receiver:
@@ -42,7 +44,12 @@ class Receiver:
         """Keep it."""
         self.told.append(message)
 
-    def take(self, kind: type) -> list[Any]:
+    @property
+    def ref(self) -> Ref:
+        """Itself, taken for the reference of an actor."""
+        return cast(Ref, self)
+
+    def take(self, kind: type[Told]) -> list[Told]:
         """What was told of this kind, and forget it."""
         found = [message for message in self.told if isinstance(message, kind)]
         self.told = [message for message in self.told if not isinstance(message, kind)]
@@ -117,7 +124,7 @@ class Keeper:
 
     def take(self) -> ShardTaken:
         """Take the shard."""
-        self.tell(TakeShard(shard=SHARD, reply_to=self.supervisor))
+        self.tell(TakeShard(shard=SHARD, reply_to=self.supervisor.ref))
         return self.supervisor.take(ShardTaken)[0]
 
     def stored(self, position_id: str = "p") -> Any:
@@ -125,7 +132,14 @@ class Keeper:
         return MemoryStore(newest_schema=1, now=lambda: self.seconds, server=self.server).read(SHARD, position_id)
 
 
-def save(keeper, change, grew_from=0, position_id="p", reply_to=None, **fields):
+def save(
+    keeper: Keeper,
+    change: int,
+    grew_from: int = 0,
+    position_id: str = "p",
+    reply_to: Receiver | None = None,
+    **fields: Any,
+) -> Save:
     """A save with only what matters spelled out."""
     return Save(
         shard=SHARD,
@@ -134,27 +148,27 @@ def save(keeper, change, grew_from=0, position_id="p", reply_to=None, **fields):
         grew_from=grew_from,
         change=change,
         state={"change": change},
-        reply_to=reply_to or keeper.position,
+        reply_to=(reply_to or keeper.position).ref,
         **fields,
     )
 
 
 @pytest.fixture
-def keeper():
+def keeper() -> Keeper:
     """A keeper that owns its shard."""
     found = Keeper()
     found.take()
     return found
 
 
-def test_a_save_is_answered_with_its_version(keeper):
+def test_a_save_is_answered_with_its_version(keeper: Keeper) -> None:
     """Saved tells change, version and epoch of what is durable."""
     keeper.tell(save(keeper, 1))
     assert keeper.position.told == [Saved(position_id="p", change=1, version=1, epoch=1)]
     assert keeper.stored().state == {"change": 1}
 
 
-def test_saves_in_the_mailbox_travel_together(keeper):
+def test_saves_in_the_mailbox_travel_together(keeper: Keeper) -> None:
     """Group commit: one transaction for everything that waits, the newest state per position, every event."""
     before = keeper.writes
     keeper.tell(
@@ -169,7 +183,7 @@ def test_saves_in_the_mailbox_travel_together(keeper):
     assert keeper.store.events(SHARD, "p") == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
-def test_a_batch_is_bounded():
+def test_a_batch_is_bounded() -> None:
     """More than the limit goes in several transactions, and everybody is answered."""
     keeper = Keeper(batch_limit=10)
     keeper.take()
@@ -179,14 +193,14 @@ def test_a_batch_is_bounded():
     assert len(keeper.position.take(Saved)) == 25
 
 
-def test_a_save_that_has_not_seen_its_answer_yet_still_chains(keeper):
+def test_a_save_that_has_not_seen_its_answer_yet_still_chains(keeper: Keeper) -> None:
     """A sender may save on before it heard of the last save: the actor carries the version on."""
     keeper.tell(save(keeper, 1))
     keeper.tell(save(keeper, 2, grew_from=0))
     assert [told.version for told in keeper.position.take(Saved)] == [1, 2]
 
 
-def test_a_respawned_position_must_not_overwrite_what_it_never_saw(keeper):
+def test_a_respawned_position_must_not_overwrite_what_it_never_saw(keeper: Keeper) -> None:
     """Only the sender's own saves chain: a new one that grew from an older snapshot gets its conflict."""
     keeper.tell(save(keeper, 1))
     respawned = Receiver()
@@ -197,7 +211,7 @@ def test_a_respawned_position_must_not_overwrite_what_it_never_saw(keeper):
     assert keeper.log.failures[-1].state == {"change": 5}
 
 
-def test_a_repeated_change_does_not_chain(keeper):
+def test_a_repeated_change_does_not_chain(keeper: Keeper) -> None:
     """A change that was answered already is no successor of itself."""
     keeper.tell(save(keeper, 1))
     keeper.tell(save(keeper, 1))
@@ -205,9 +219,9 @@ def test_a_repeated_change_does_not_chain(keeper):
     assert isinstance(keeper.position.told[0].error, SnapshotConflict)
 
 
-def test_a_batch_that_was_not_saved_waits_again_under_newer_states(keeper):
+def test_a_batch_that_was_not_saved_waits_again_under_newer_states(keeper: Keeper) -> None:
     """The newest state wins, the events of both are kept, in order, and what was closed stays closed."""
-    book = ShardBook(SHARD, 1, keeper.supervisor, 0.0)
+    book = ShardBook(SHARD, 1, keeper.supervisor.ref, 0.0)
     book.add(save(keeper, 1, events=[{"n": 1}], closed=True))
     book.freeze(10)
     book.add(save(keeper, 2, events=[{"n": 2}]))
@@ -216,14 +230,14 @@ def test_a_batch_that_was_not_saved_waits_again_under_newer_states(keeper):
     assert (change.state, change.events, change.closed) == ({"change": 2}, ({"n": 1}, {"n": 2}), True)
 
 
-def test_a_conflict_fails_one_position_only(keeper):
+def test_a_conflict_fails_one_position_only(keeper: Keeper) -> None:
     """The others of the batch are saved."""
     keeper.tell(save(keeper, 1, grew_from=7), save(keeper, 1, position_id="q"))
     assert [told.position_id for told in keeper.position.take(SaveFailed)] == ["p"]
     assert [told.position_id for told in keeper.position.take(Saved)] == ["q"]
 
 
-def test_corrupt_bytes_fail_one_position_only(keeper):
+def test_corrupt_bytes_fail_one_position_only(keeper: Keeper) -> None:
     """A damaged snapshot is reported to its position, and the others are saved."""
     keeper.tell(save(keeper, 1), save(keeper, 1, position_id="q"))
     keeper.position.told.clear()
@@ -234,7 +248,7 @@ def test_corrupt_bytes_fail_one_position_only(keeper):
     assert [told.position_id for told in keeper.position.take(Saved)] == ["q"]
 
 
-def test_a_closed_position_leaves_the_open_ones(keeper):
+def test_a_closed_position_leaves_the_open_ones(keeper: Keeper) -> None:
     """`closed` is not lost when a later change of the same flush does not repeat it."""
     keeper.tell(save(keeper, 1))
     keeper.tell(save(keeper, 2, 1, closed=True), save(keeper, 3, 1))
@@ -242,14 +256,14 @@ def test_a_closed_position_leaves_the_open_ones(keeper):
     assert keeper.stored().state == {"change": 3}
 
 
-def test_tapes_travel_with_the_next_commit(keeper):
+def test_tapes_travel_with_the_next_commit(keeper: Keeper) -> None:
     """A tape is saved with its shard's next positions, the newest per symbol."""
     keeper.tell(SaveTapes(shard=SHARD, tapes={"BTC": b"1"}), SaveTapes(shard=SHARD, tapes={"BTC": b"2"}))
     keeper.tell(save(keeper, 1))
     assert keeper.store.load(SHARD).tapes == {"BTC": b"2"}
 
 
-def test_a_shard_that_is_not_ours_cannot_be_saved():
+def test_a_shard_that_is_not_ours_cannot_be_saved() -> None:
     """Without the shard there is no save, and the answer is definite."""
     keeper = Keeper()
     keeper.tell(save(keeper, 1))
@@ -259,7 +273,7 @@ def test_a_shard_that_is_not_ours_cannot_be_saved():
 # --- the store out of reach ------------------------------------------------------------------------------------------
 
 
-def test_storage_trouble_is_retried_and_never_reported_as_failure(keeper):
+def test_storage_trouble_is_retried_and_never_reported_as_failure(keeper: Keeper) -> None:
     """While the store is away nobody is answered; once it is back the newest state is saved, events complete."""
     keeper.cut = "all"
     keeper.tell(save(keeper, 1, events=[{"n": 1}]))
@@ -274,7 +288,7 @@ def test_storage_trouble_is_retried_and_never_reported_as_failure(keeper):
     assert keeper.reachable == [False, True]
 
 
-def test_what_cannot_be_saved_is_spilled_once_per_change(keeper):
+def test_what_cannot_be_saved_is_spilled_once_per_change(keeper: Keeper) -> None:
     """Each change that waits is written down once, however often it is tried again."""
     keeper.cut = "all"
     keeper.tell(save(keeper, 1))
@@ -285,7 +299,7 @@ def test_what_cannot_be_saved_is_spilled_once_per_change(keeper):
     assert [(failure.change, failure.state) for failure in spilled] == [(1, {"change": 1}), (2, {"change": 2})]
 
 
-def test_a_spill_is_taken_back_when_it_was_saved_after_all(keeper):
+def test_a_spill_is_taken_back_when_it_was_saved_after_all(keeper: Keeper) -> None:
     """What was saved later must never be replayed."""
     keeper.cut = "all"
     keeper.tell(save(keeper, 1))
@@ -295,7 +309,7 @@ def test_a_spill_is_taken_back_when_it_was_saved_after_all(keeper):
     assert keeper.log.spills(SHARD) == {}
 
 
-def test_retries_back_off(keeper):
+def test_retries_back_off(keeper: Keeper) -> None:
     """0.1 s first, doubling, never more than 2 s apart."""
     keeper.cut = "all"
     keeper.tell(save(keeper, 1))
@@ -307,7 +321,7 @@ def test_retries_back_off(keeper):
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
-def test_a_doubtful_batch_is_repeated_exactly_and_newer_states_wait(keeper):
+def test_a_doubtful_batch_is_repeated_exactly_and_newer_states_wait(keeper: Keeper) -> None:
     """Unknown stays unknown until it is settled; then the newer state goes on from it, and nothing is doubled."""
 
     def lose_the_reply_and_everything_after(stage: str) -> None:
@@ -332,7 +346,7 @@ def test_a_doubtful_batch_is_repeated_exactly_and_newer_states_wait(keeper):
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_taken_shard_is_loaded_and_its_lease_published(keeper):
+def test_a_taken_shard_is_loaded_and_its_lease_published(keeper: Keeper) -> None:
     """Whoever took it gets everything that is stored; the gateways see the deadline."""
     keeper.tell(save(keeper, 1))
     taken = keeper.take()
@@ -340,23 +354,28 @@ def test_a_taken_shard_is_loaded_and_its_lease_published(keeper):
     assert keeper.leases.seconds_left(SHARD, keeper.seconds) == 10.0
 
 
-def test_a_held_shard_is_refused_with_the_time_to_wait(keeper):
+def test_a_held_shard_is_refused_with_the_time_to_wait(keeper: Keeper) -> None:
     """Another keeper is told when to ask again."""
     other = Keeper(keeper.server, "you", seconds=keeper.seconds)
-    other.tell(TakeShard(shard=SHARD, reply_to=other.supervisor))
+    other.tell(TakeShard(shard=SHARD, reply_to=other.supervisor.ref))
     (refused,) = other.supervisor.take(ShardRefused)
     assert refused.retry_seconds == 10.0
 
 
-def test_an_owner_proven_dead_is_not_waited_for(keeper):
+def test_an_owner_proven_dead_is_not_waited_for(keeper: Keeper) -> None:
     """The proof is asked for with the owner's own name."""
     asked: list[str] = []
-    other = Keeper(keeper.server, "you", seconds=keeper.seconds, dead_owner=lambda name: not asked.append(name))
+
+    def proven_dead(name: str) -> bool:
+        asked.append(name)
+        return True
+
+    other = Keeper(keeper.server, "you", seconds=keeper.seconds, dead_owner=proven_dead)
     assert other.take().epoch == 2
     assert asked == ["me"]
 
 
-def test_the_lease_is_renewed_without_being_asked(keeper):
+def test_the_lease_is_renewed_without_being_asked(keeper: Keeper) -> None:
     """Long after its first deadline the lease is ours, under the same epoch."""
     keeper.sleep(100.0)
     assert keeper.leases.seconds_left(SHARD, keeper.seconds) > 6.0
@@ -364,7 +383,7 @@ def test_the_lease_is_renewed_without_being_asked(keeper):
     assert keeper.supervisor.told == []
 
 
-def test_the_deadline_counts_from_before_the_renewal(keeper):
+def test_the_deadline_counts_from_before_the_renewal(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """A renewal that took three seconds leaves seven, not ten."""
     renew = keeper.store.renew
 
@@ -372,14 +391,14 @@ def test_the_deadline_counts_from_before_the_renewal(keeper):
         renew(*args)
         keeper.seconds += 3.0
 
-    keeper.store.renew = slow_renew
+    monkeypatch.setattr(keeper.store, "renew", slow_renew)
     timer = min(keeper.timers)
     keeper.timers.remove(timer)
     keeper.tell(timer[3])
     assert keeper.leases.seconds_left(SHARD, keeper.seconds) == 7.0
 
 
-def test_a_stale_owner_stands_down(keeper):
+def test_a_stale_owner_stands_down(keeper: Keeper) -> None:
     """A higher epoch: the lease is fenced, every waiting sender and the supervisor are told, nothing is tried again."""
     keeper.freeze(11.0)
     other = Keeper(keeper.server, "you", seconds=keeper.seconds)
@@ -388,12 +407,14 @@ def test_a_stale_owner_stands_down(keeper):
     failed = keeper.position.take(SaveFailed)
     assert [(told.position_id, type(told.error)) for told in failed] == [("p", StaleOwner), ("q", StaleOwner)]
     assert keeper.supervisor.told == [ShardLost(shard=SHARD, epoch=2, fenced=True)]
-    assert keeper.leases.get(SHARD).fenced
+    lease = keeper.leases.get(SHARD)
+    assert lease is not None
+    assert lease.fenced
     keeper.sleep(60.0)
     assert other.stored() is None
 
 
-def test_a_lease_that_ran_out_is_retaken_under_a_higher_epoch(keeper):
+def test_a_lease_that_ran_out_is_retaken_under_a_higher_epoch(keeper: Keeper) -> None:
     """Out of reach past the lease: lost, not fenced; then retaken, and what waited is saved before the hand-over."""
     keeper.tell(save(keeper, 1))
     keeper.cut = "all"
@@ -409,7 +430,7 @@ def test_a_lease_that_ran_out_is_retaken_under_a_higher_epoch(keeper):
     assert keeper.position.told[-1] == Saved(position_id="p", change=2, version=2, epoch=2)
 
 
-def test_a_frozen_keeper_wakes_up_and_retakes(keeper):
+def test_a_frozen_keeper_wakes_up_and_retakes(keeper: Keeper) -> None:
     """Suspended past its lease, with nobody else there: it never goes on under the old epoch."""
     keeper.freeze(60.0)
     keeper.sleep(5.0)
@@ -417,7 +438,7 @@ def test_a_frozen_keeper_wakes_up_and_retakes(keeper):
     assert (lost, taken.epoch) == (ShardLost(shard=SHARD, epoch=1, fenced=False), 2)
 
 
-def test_what_waited_is_worth_nothing_when_another_owner_came_between(keeper):
+def test_what_waited_is_worth_nothing_when_another_owner_came_between(keeper: Keeper) -> None:
     """Another epoch owned the shard in between: the waiting saves fail, and stay as evidence."""
     keeper.cut = "all"
     keeper.tell(save(keeper, 1))
@@ -437,7 +458,7 @@ def test_what_waited_is_worth_nothing_when_another_owner_came_between(keeper):
 # --- spills at boot --------------------------------------------------------------------------------------------------
 
 
-def spilled(server=None):
+def spilled(server: MemoryServer | None = None) -> Keeper:
     """A keeper that died with one state spilled: change 2 on top of the stored version 1."""
     keeper = Keeper(server)
     keeper.take()
@@ -447,19 +468,19 @@ def spilled(server=None):
     return keeper
 
 
-def reborn(keeper, owner="me again", **settings):
+def reborn(keeper: Keeper, owner: str = "me again", **settings: Any) -> Keeper:
     """The next run of the same installation, after the lease."""
     return Keeper(keeper.server, owner, seconds=keeper.seconds + 11.0, failure_log=keeper.log, **settings)
 
 
-def test_a_spill_applies_to_exactly_what_it_grew_from():
+def test_a_spill_applies_to_exactly_what_it_grew_from() -> None:
     """After a crash during an outage, the spilled state comes with the shard."""
     taken = reborn(spilled()).take()
     assert taken.spills == {"p": {"change": 2}}
     assert taken.spill_schemas == {"p": 1}
 
 
-def test_a_spilled_new_position_applies_while_nothing_is_stored():
+def test_a_spilled_new_position_applies_while_nothing_is_stored() -> None:
     """A position that never made it into the store is not forgotten."""
     keeper = Keeper()
     keeper.take()
@@ -468,14 +489,14 @@ def test_a_spilled_new_position_applies_while_nothing_is_stored():
     assert reborn(keeper).take().spills == {"p": {"change": 1}}
 
 
-def test_a_spill_survives_a_second_crash_while_coming_back():
+def test_a_spill_survives_a_second_crash_while_coming_back() -> None:
     """Written again under the new epoch, it is found by the next run too."""
     second = reborn(spilled())
     second.take()
     assert reborn(second, "third").take().spills == {"p": {"change": 2}}
 
 
-def test_a_spill_is_only_evidence_once_another_keeper_owned_the_shard():
+def test_a_spill_is_only_evidence_once_another_keeper_owned_the_shard() -> None:
     """Somebody without this log owned the shard in between: what he did counts."""
     keeper = spilled()
     other = Keeper(keeper.server, "elsewhere", seconds=keeper.seconds + 11.0)
@@ -484,7 +505,7 @@ def test_a_spill_is_only_evidence_once_another_keeper_owned_the_shard():
     assert later.take().spills == {}
 
 
-def test_a_spill_is_only_evidence_once_the_snapshot_moved_on():
+def test_a_spill_is_only_evidence_once_the_snapshot_moved_on() -> None:
     """Something else is stored than what it grew from."""
     keeper = spilled()
     MemoryStore(newest_schema=1, server=keeper.server, now=lambda: keeper.seconds).save(
@@ -493,7 +514,7 @@ def test_a_spill_is_only_evidence_once_the_snapshot_moved_on():
     assert reborn(keeper).take().spills == {}
 
 
-def test_a_closed_position_is_never_replayed_as_a_new_one():
+def test_a_closed_position_is_never_replayed_as_a_new_one() -> None:
     """Even when the line that took its spill back is lost: a closed position is still stored, only not open."""
     keeper = Keeper()
     keeper.take()
@@ -509,34 +530,35 @@ def test_a_closed_position_is_never_replayed_as_a_new_one():
 # --- reading and leaving ---------------------------------------------------------------------------------------------
 
 
-def test_reading_a_snapshot_first_saves_what_waits_for_it(keeper):
+def test_reading_a_snapshot_first_saves_what_waits_for_it(keeper: Keeper) -> None:
     """Whoever reads goes on from what is stored, so nothing of that position may still wait."""
-    keeper.tell(save(keeper, 1), ReadSnapshot(shard=SHARD, position_id="p", reply_to=keeper.supervisor))
+    keeper.tell(save(keeper, 1), ReadSnapshot(shard=SHARD, position_id="p", reply_to=keeper.supervisor.ref))
     (read,) = keeper.supervisor.take(SnapshotRead)
+    assert read.snapshot is not None
     assert read.snapshot.state == {"change": 1}
 
 
-def test_reading_while_a_state_cannot_be_saved_is_an_error(keeper):
+def test_reading_while_a_state_cannot_be_saved_is_an_error(keeper: Keeper) -> None:
     """An older snapshot than what waits is never handed out."""
     keeper.cut = "before_write"
     keeper.tell(save(keeper, 1))
-    keeper.tell(ReadSnapshot(shard=SHARD, position_id="p", reply_to=keeper.supervisor))
+    keeper.tell(ReadSnapshot(shard=SHARD, position_id="p", reply_to=keeper.supervisor.ref))
     (read,) = keeper.supervisor.take(SnapshotRead)
     assert read.snapshot is None
     assert isinstance(read.error, StoreUnreachable)
 
 
-def test_reading_nothing_and_rubbish(keeper):
+def test_reading_nothing_and_rubbish(keeper: Keeper) -> None:
     """None for nothing, the error for what cannot be read."""
     keeper.server.shard(SHARD).positions["bad"] = b"rubbish"
     for name in ("none", "bad"):
-        keeper.tell(ReadSnapshot(shard=SHARD, position_id=name, reply_to=keeper.supervisor))
+        keeper.tell(ReadSnapshot(shard=SHARD, position_id=name, reply_to=keeper.supervisor.ref))
     nothing, bad = keeper.supervisor.take(SnapshotRead)
     assert (nothing.snapshot, nothing.error) == (None, None)
     assert isinstance(bad.error, SnapshotCorrupt)
 
 
-def test_the_audit_trail_is_read_through_the_mailbox(keeper):
+def test_the_audit_trail_is_read_through_the_mailbox(keeper: Keeper) -> None:
     """The answer is the trail, or the error that reading it raised."""
     keeper.tell(save(keeper, 1, events=[{"n": 1}]))
     trail, error = Reply(), Reply()
@@ -547,17 +569,19 @@ def test_the_audit_trail_is_read_through_the_mailbox(keeper):
     assert isinstance(error.value, StoreUnreachable)
 
 
-def test_draining_saves_gives_the_lease_up_and_answers(keeper):
+def test_draining_saves_gives_the_lease_up_and_answers(keeper: Keeper) -> None:
     """After a drain all is stored, the next owner need not wait, and our gateways sign nothing."""
     done = Reply()
     keeper.tell(save(keeper, 1), Drain(reply=done))
     assert done.value is True
     assert keeper.stored().state == {"change": 1}
-    assert keeper.leases.get(SHARD).fenced
+    lease = keeper.leases.get(SHARD)
+    assert lease is not None
+    assert lease.fenced
     assert Keeper(keeper.server, "you", seconds=keeper.seconds).take().epoch == 2
 
 
-def test_draining_without_a_store_still_answers_and_leaves_the_spill(keeper):
+def test_draining_without_a_store_still_answers_and_leaves_the_spill(keeper: Keeper) -> None:
     """A store that is away does not keep the service from ending; the state is on disk."""
     keeper.cut = "all"
     done = Reply()

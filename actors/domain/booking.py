@@ -25,6 +25,7 @@ from actors.domain.model import (
     Reason,
     Target,
 )
+from actors.domain.prices import take_extremes
 from actors.domain.step import Step
 
 
@@ -47,6 +48,9 @@ def enter(step: Step, at: Micros, price: Decimal, quantity: Decimal) -> None:
     if first:
         start = Excursion(price=average, percent=ZERO, at=at)
         step.change(mae=start, mfe=start)
+        latest = position.latest.price(position.plan.stop_source, position.side) if position.latest else None
+        if latest is not None:
+            take_extremes(step, latest, at)
     _set_entry_stop(step, at, average, first=first)
 
 
@@ -128,7 +132,10 @@ def book_trade(step: Step, intent: Intent, trade: Trade) -> bool:
         number = int(leg.removeprefix("target-"))
         step.change_target(number, filled=step.target(number).filled + trade.quantity)
     if intent.resident and step.position.closing_reason is None:
-        # The venue has fired our stop: from here on everything that remains is on its way out.
+        # The venue has fired our stop: its source has reached the trigger price at least, a price that we may never
+        # be told, and from here on everything that remains is on its way out.
+        if intent.trigger_price is not None:
+            take_extremes(step, intent.trigger_price, trade.at)
         step.begin_full_close("stop", intent.reason)
     return True
 

@@ -33,6 +33,7 @@ class WatchedExchange(PaperExchange):
     def __init__(self, settings: PaperSettings) -> None:
         super().__init__(settings)
         self.before_submit: Callable[[OrderRequest], None] = lambda _: None
+        self.after_submit: Callable[[OrderRequest], None] = lambda _: None
         self.accepted: list[OrderRequest] = []
 
     def submit(self, request: OrderRequest, now: int) -> OrderRead:
@@ -40,6 +41,7 @@ class WatchedExchange(PaperExchange):
         self.before_submit(request)
         read = super().submit(request, now)
         self.accepted.append(request)
+        self.after_submit(request)
         return read
 
 

@@ -17,6 +17,7 @@ class Admission:
     def __init__(self, roster: Roster) -> None:
         """Works on the supervisor's roster."""
         self._roster = roster
+        self._previews = 0
 
     def on_open(self, request: OpenRequest) -> None:
         """Refuse, recognise a repeat, or spawn the actor that opens it."""
@@ -34,7 +35,8 @@ class Admission:
             if taken is not None:
                 request.reply.set(taken)
                 return
-        name = f"preview:{request.id}" if request.preview else request.id
+        self._previews += request.preview
+        name = f"preview:{self._previews}" if request.preview else request.id
         managed = Managed(account=request.account, symbol=request.symbol, ref=None, digest=request.digest, opening=True)
         self._roster.managed[name] = managed
         tell(self._roster.spawn_position(name, managed), BeginOpening(request=request))

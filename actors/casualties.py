@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from actors.domain.model import Position
-from actors.roster import Managed, Roster
+from actors.roster import BACKOFF_SECONDS, RESTART_WINDOW_SECONDS, Managed, Roster
 from actors.runtime.base import tell
-from actors.traffic import ActorFailed, BeginRecovery, EnsureStop, Respawn, Restarted, Unregister
+from actors.traffic import ActorFailed, BeginRecovery, EnsureStop, Respawn, Restarted, SlotFreed, Unregister
 from persistence.messages import ReadSnapshot, SnapshotRead
 
 RESTART_LIMIT = 5
-RESTART_WINDOW_SECONDS = 60.0
-BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
 class Casualties:
@@ -71,7 +69,10 @@ class Casualties:
     def on_snapshot(self, message: SnapshotRead) -> None:
         """Spawn it again from what is stored; what was never saved never was."""
         managed = self._roster.managed.get(message.position_id)
-        if managed is None or managed.ref is not None:
+        if managed is None or managed.ref is not None or managed.quarantined:
+            return
+        if not self._roster.accounts[managed.account].started or self._roster.draining:
+            # The account stands down; when it is taken again, everything is loaded anew.
             return
         if message.error is not None:
             self.on_failed(ActorFailed(name=message.position_id, kind="PositionActor", error=str(message.error)))
@@ -82,11 +83,25 @@ class Casualties:
             self._gone(managed, message.position_id)
             return
         snapshot = message.snapshot
+        if self._roster.publish_if_closed(snapshot):
+            self._free_slot(message.position_id, managed)
+            return
         epoch = self._roster.parts.directory.accounts[managed.account].epoch
         begin = BeginRecovery(state=snapshot.state, schema=snapshot.schema, version=snapshot.version, epoch=epoch)
         self._roster.log.info("actor.respawned", actor=message.position_id, restarts=len(managed.restarts))
         tell(self._roster.parts.health, Restarted(name=message.position_id))
         self._recover(message.position_id, begin, {managed.account})
+
+    def _free_slot(self, position_id: str, managed: Managed) -> None:
+        """It had closed, and died before it could say so."""
+        account = self._roster.accounts[managed.account]
+        market = account.markets.get(managed.symbol)
+        if market is not None:
+            tell(market, Unregister(position_id=position_id))
+        if account.gateway is not None:
+            tell(account.gateway, SlotFreed(position_id=position_id, symbol=managed.symbol))
+        del self._roster.managed[position_id]
+        self._gone(managed, position_id)
 
     def _quarantine(self, position_id: str, managed: Managed, why: str) -> None:
         """Too many failures: see to its stop, then let it stand still, and everything else go on."""

@@ -50,6 +50,7 @@ from actors.venues.base import (
     PricesUpdated,
     RequestFailed,
     Venue,
+    VenueFailed,
     VenueOrder,
     VenueUnavailable,
 )
@@ -116,6 +117,8 @@ class GatewayActor(pykka.ThreadingActor):
                 market = self._markets.get(message.symbol)
                 if market is not None:
                     tell(market, message)
+            case VenueFailed():
+                raise RuntimeError(f"the venue has failed: {message.error}")
             case SymbolSettled():
                 self._parts.venue.settled(message.symbol, message.sequence)
             case OrderUpdated():
@@ -157,7 +160,7 @@ class GatewayActor(pykka.ThreadingActor):
 
     def on_stop(self) -> None:
         """Let go of the venue."""
-        self._parts.venue.stop()
+        self._parts.venue.stop(self.actor_ref)
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """Its account begins anew."""

@@ -17,6 +17,7 @@ from actors.venues.base import LookUpRequest, OrderAnswered, RequestFailed, Venu
 ABSENT_READS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+AGAIN_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class Inquiries:
         self._open: dict[str, _Inquiry] = {}
         self._requests: dict[str, str] = {}
         self._sent_at: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
 
     @property
     def _expiry_seconds(self) -> float:
@@ -90,7 +92,11 @@ class Inquiries:
             known.absent_from = max(known.absent_from, absent_from)
             return
         self._open[order_id] = _Inquiry(symbol, order_id, kind, reply_to, absent_from)
-        self._ask(order_id)
+        if self._clock.monotonic() - self._told_at.get(order_id, float("-inf")) < AGAIN_SECONDS:
+            # It was told a moment ago; asking at once would only hear the same again.
+            self._pause(order_id)
+        else:
+            self._ask(order_id)
 
     def _ask(self, order_id: str) -> None:
         inquiry = self._open.get(order_id)
@@ -137,6 +143,7 @@ class Inquiries:
                 self._pause(order_id)
             else:
                 del self._open[order_id]
+                self._remember_told(order_id)
             tell(
                 inquiry.reply_to,
                 OrderReported(
@@ -159,6 +166,12 @@ class Inquiries:
             tell(inquiry.reply_to, OrderAbsent(at=answer.read_at, client_order_id=order_id))
             return
         self._pause(order_id)
+
+    def _remember_told(self, order_id: str) -> None:
+        now = self._clock.monotonic()
+        if len(self._told_at) > 10_000:
+            self._told_at = {key: at for key, at in self._told_at.items() if now - at < AGAIN_SECONDS}
+        self._told_at[order_id] = now
 
     def _pause(self, order_id: str) -> None:
         inquiry = self._open.get(order_id)

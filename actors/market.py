@@ -129,7 +129,7 @@ class MarketActor(pykka.ThreadingActor):
     def _register(self, message: Register) -> None:
         """A newcomer (or one back from a restart) gets the latest price at once, and settles it like the others."""
         self._positions[message.position_id] = message.ref
-        if self._latest is None:
+        if self._latest is None or not self._fresh:
             return
         if self._sequence and self._waiting:
             self._waiting.add(message.position_id)

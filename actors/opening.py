@@ -56,10 +56,18 @@ class Opening:
                 text = f"exit orders that are not ours rest there ({listed}); say foreign_orders keep or cancel"
                 self._refuse(Refusal(code="foreign_exit_orders", message=text, field="foreign_orders"))
                 return
-            if self._request.foreign_orders == "cancel" and not self._request.preview:
+            if self._request.foreign_orders == "cancel" and not self._request.preview and self._acceptable(slot):
                 self._cancel_foreign(slot, foreign)
                 return
         self._decide(slot, foreign)
+
+    def _acceptable(self, slot: SlotRead) -> bool:
+        """Whether the adoption itself would stand: somebody's stops are not cancelled for one that is then refused."""
+        try:
+            open_position(self._command(slot, []))
+        except DomainError:
+            return False
+        return True
 
     def _refusal(self, slot: SlotRead) -> Refusal | None:
         request = self._request

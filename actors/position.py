@@ -69,6 +69,7 @@ class PositionParts:
     """What a PositionActor works with; `order_tag` is the installation's 8 hex digits."""
 
     position_id: str
+    epoch: int
     account: AccountSettings
     symbol: str
     order_tag: str
@@ -227,6 +228,7 @@ class PositionActor(pykka.ThreadingActor):
                 reply_to=self.actor_ref,
                 events=[line_of(note, position.id) for note in notes],
                 closed=position.phase is Phase.CLOSED,
+                epoch=self.parts.epoch,
             ),
         )
 
@@ -239,14 +241,14 @@ class PositionActor(pykka.ThreadingActor):
         self._states = {change: state for change, state in self._states.items() if change > message.change}
         if acknowledged is None:
             return
-        self._publish(acknowledged)
+        self.publish(acknowledged)
         self._release_acknowledged(acknowledged)
         if acknowledged.phase is Phase.CLOSED and not self._waiting:
             self._finish()
             return
         self._settle()
 
-    def _publish(self, position: Position) -> None:
+    def publish(self, position: Position) -> None:
         self.parts.directory.positions[position.id] = Published(
             position_id=position.id,
             account=position.account,
@@ -319,17 +321,21 @@ class PositionActor(pykka.ThreadingActor):
 
     def event_time(self) -> Micros:
         """Now, by the venue's own time: that of the latest price, or the wall where there is none."""
-        quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
         known = self.position.updated_at if self.position is not None else 0
-        if quote is not None:
-            return max(quote.at, known)
-        return known if self.parts.own_time else max(self.parts.clock.now(), known)
+        if not self.parts.own_time:
+            return max(self.parts.clock.now(), known)
+        quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
+        return known if quote is None else max(quote.at, known)
 
     def manage(self) -> None:
-        """From now on reports of the slot's orders and prices of the symbol come here."""
+        """From now on prices of the symbol come here, and reports of the slot's orders."""
+        self.take_slot()
+        tell(self.parts.market, Register(position_id=self.parts.position_id, ref=self.actor_ref))
+
+    def take_slot(self) -> None:
+        """From now on reports of the slot's orders come here."""
         parts = self.parts
         tell(parts.gateway, SlotTaken(position_id=parts.position_id, symbol=parts.symbol, ref=self.actor_ref))
-        tell(parts.market, Register(position_id=parts.position_id, ref=self.actor_ref))
 
     def _on_price(self, message: MarketPrice) -> None:
         self._sequence = message.sequence
@@ -383,13 +389,16 @@ class PositionActor(pykka.ThreadingActor):
     def abandon(self) -> None:
         """The opening was refused: nothing was saved, nothing was sent."""
         self._ended = True
+        self._leave()
         tell(self.parts.supervisor, OpeningEnded(position_id=self.parts.position_id, accepted=False))
 
     def _finish(self) -> None:
+        self._leave()
+        tell(self.parts.supervisor, Finished(position_id=self.parts.position_id))
+        self._ended = True
+
+    def _leave(self) -> None:
+        """No price and no report is for us any more; the market does not wait for us."""
         parts = self.parts
-        if self._sequence:
-            tell(parts.market, PriceSettled(position_id=parts.position_id, sequence=self._sequence))
         tell(parts.market, Unregister(position_id=parts.position_id))
         tell(parts.gateway, SlotFreed(position_id=parts.position_id, symbol=parts.symbol))
-        tell(parts.supervisor, Finished(position_id=parts.position_id))
-        self._ended = True

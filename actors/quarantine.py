@@ -6,15 +6,16 @@ orphan there, which is replaced by a proper one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import structlog
 
 from actors.domain.exits import away_from_market, floor_to_step
-from actors.domain.model import OrderKind, Position
+from actors.domain.model import ZERO, OrderKind, Position
 from actors.domain.orders import trigger_source
 from actors.domain.step import client_order_id
 from actors.settings import AccountSettings
-from actors.traffic import EnsureStop, SlotRead
+from actors.traffic import EnsureStop
 from actors.venues.base import (
     AccountAnswered,
     AccountRequest,
@@ -39,32 +40,40 @@ class EmergencyStop:
     order_tag: str
 
 
-def protecting(order_tag: str, slot: SlotRead | AccountAnswered) -> VenueOrder | None:
-    """A stop of ours at rest that covers what the venue holds; None when there is none."""
+def resting_stops(order_tag: str, slot: AccountAnswered) -> list[VenueOrder]:
+    """The stops of ours at rest in the slot."""
+    return [
+        order
+        for order in slot.orders
+        if order.client_order_id.startswith(order_tag) and order.kind is OrderKind.STOP_MARKET and order.reduce_only
+    ]
+
+
+def uncovered(stop: EmergencyStop, slot: AccountAnswered) -> Decimal:
+    """What we track, the venue holds, and no stop of ours covers: never more than is ours to close."""
     held = slot.position
     if held is None:
-        return None
-    for order in slot.orders:
-        ours = order.client_order_id.startswith(order_tag) and order.kind is OrderKind.STOP_MARKET
-        if ours and order.reduce_only and order.quantity - order.filled >= held.quantity:
-            return order
-    return None
+        return ZERO
+    tracked = held.quantity if stop.position is None else min(stop.position.remaining, held.quantity)
+    resting = sum((order.quantity - order.filled for order in resting_stops(stop.order_tag, slot)), ZERO)
+    return max(ZERO, tracked - resting)
 
 
 def emergency_request(
     stop: EmergencyStop,
     held: VenuePosition,
+    missing: Decimal,
     *,
     request_id: str,
     account: str,
     signed_at: int,
     expires_after_seconds: float,
 ) -> OrderRequest | None:
-    """A stop at the last saved level for what we track; None when the saved state does not allow one."""
+    """A stop at the last saved level for what is missing; None when the saved state does not allow one."""
     position = stop.position
     if position is None or position.stop_price is None or position.side is not held.side:
         return None
-    quantity = min(floor_to_step(position.remaining, position.instrument.quantity_step), held.quantity)
+    quantity = floor_to_step(missing, position.instrument.quantity_step)
     if quantity <= 0:
         return None
     return OrderRequest(
@@ -153,9 +162,10 @@ class Emergencies:
             known = answer if isinstance(answer, OrderAnswered | RequestFailed) else None
             tell_outcome(stop, known, why="the venue did not answer in time" if answer is None else "")
             return
-        resting = protecting(stop.order_tag, answer)
-        if answer.position is None or resting is not None:
-            tell_protected(stop, resting)
+        missing = uncovered(stop, answer)
+        if answer.position is None or missing == 0:
+            resting = resting_stops(stop.order_tag, answer)
+            tell_protected(stop, resting[-1] if resting and answer.position is not None else None)
             return
         signed_at = self._sign()
         request = None
@@ -163,6 +173,7 @@ class Emergencies:
             request = emergency_request(
                 stop,
                 answer.position,
+                missing,
                 request_id=self._track(stop),
                 account=self._settings.name,
                 signed_at=signed_at,

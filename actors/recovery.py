@@ -38,6 +38,7 @@ class Recovery:
         self._open_lookups: set[str] = set()
         self._recovering = False
         self._read: SlotRead | None = None
+        self._saved_at = 0
 
     def begin(self, message: BeginRecovery) -> None:
         """Load the stored state and ask for the truth about its orders. Raises ValueError for a
@@ -48,7 +49,12 @@ class Recovery:
         self._recovering = True
         # Before any answer can arrive: what the look-ups must settle, sent or only planned.
         self._open_lookups = {intent.client_order_id for intent in position.intents if not intent.status.terminal}
+        self._saved_at = max(position.updated_at, position.peak_at or 0)
         actor.position = position
+        actor.take_slot()
+        if not message.spilled:
+            # What is stored was acknowledged, whatever the comeback will change.
+            actor.publish(position)
         at = max(position.updated_at, actor.event_time())
         event = PositionRecovered(at=at, terms=terms_of(actor), instrument=position.instrument)
         after, effects = advance(position, event)
@@ -78,6 +84,7 @@ class Recovery:
             PositionObserved(
                 at=max(slot.at, position.updated_at),
                 quantity=_own_direction(position, slot),
+                read_at=actor.parts.clock.now(),
                 trades=slot.trades,
                 cause=_cause(slot),
             )
@@ -91,7 +98,7 @@ class Recovery:
                 ReadGap(
                     symbol=actor.parts.symbol,
                     source=position.plan.stop_source,
-                    since=position.updated_at,
+                    since=self._saved_at,
                     reply_to=actor.actor_ref,
                 ),
             )
@@ -123,8 +130,7 @@ class Recovery:
         actor, position, slot = self._actor, self._actor.position, self._read
         if not self._recovering or position is None or slot is None:
             return
-        since = max(position.updated_at, position.peak_at or 0)
-        candles = [candle for candle in gap.candles if candle.at > since]
+        candles = [candle for candle in gap.candles if candle.at > self._saved_at]
         if candles or not gap.complete:
             highest = max(candles, key=lambda candle: candle.high, default=None)
             lowest = min(candles, key=lambda candle: candle.low, default=None)

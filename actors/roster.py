@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from actors.directory import AccountStatus, Directory, Published
-from actors.domain.model import Position
+from actors.domain.model import Phase, Position
 from actors.domain.schema import load
 from actors.gateway import GatewayActor, GatewayParts
 from actors.market import MarketActor, MarketParts
@@ -20,6 +20,10 @@ from actors.settings import AccountSettings
 from actors.traffic import MarketsReady, Unwatch, Watch
 from actors.venues.base import Venue
 from persistence.lease import LeaseBoard, boottime
+from persistence.store import Snapshot
+
+RESTART_WINDOW_SECONDS = 60.0
+BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,13 @@ class Account:
     recovering: set[str] = field(default_factory=set)
     started: bool = False
     resumed: bool = False
+    epoch: int = 0
+    failures: list[float] = field(default_factory=list)
+
+    def next_delay(self, now: float) -> float:
+        """How long to wait before this account begins anew: longer with every failure of the last minute."""
+        self.failures = [at for at in self.failures if now - at < RESTART_WINDOW_SECONDS] + [now]
+        return BACKOFF_SECONDS[min(len(self.failures), len(BACKOFF_SECONDS)) - 1]
 
 
 @dataclass(slots=True)
@@ -125,6 +136,7 @@ class Roster:
             PositionActor,
             PositionParts(
                 position_id=position_id,
+                epoch=account.epoch,
                 account=account.settings,
                 symbol=managed.symbol,
                 order_tag=parts.order_tag,
@@ -170,7 +182,25 @@ class Roster:
         published = Published(
             position_id=position.id, account=position.account, position=position, version=version, epoch=epoch
         )
-        self.parts.directory.positions.setdefault(position.id, published)
+        known = self.parts.directory.positions.get(position.id)
+        if known is None or known.version < version:
+            self.parts.directory.positions[position.id] = published
+
+    def publish_if_closed(self, snapshot: Snapshot) -> bool:
+        """Show a stored position that has closed; false for one that has not (or cannot be read)."""
+        try:
+            closed = load(snapshot.state, snapshot.schema).phase is Phase.CLOSED
+        except ValueError:
+            return False
+        if closed:
+            self.publish_closed(snapshot.state, snapshot.schema, snapshot.version, snapshot.epoch)
+        return closed
+
+    def forget_unstored(self, accounts: set[str], stored: set[str]) -> None:
+        """Positions of these accounts that are no longer stored as open have ended: their slots are free."""
+        for position_id, managed in list(self.managed.items()):
+            if managed.account in accounts and position_id not in stored:
+                del self.managed[position_id]
 
     def watch(self, name: str, kind: str, ref: Ref) -> None:
         """Let the health actor ping it."""

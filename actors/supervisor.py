@@ -23,6 +23,7 @@ from actors.traffic import (
     Recovered,
     Respawn,
     ResumeFeed,
+    Retake,
 )
 from persistence.messages import (
     Drain,
@@ -77,6 +78,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._casualties.respawn(message.position_id)
             case SnapshotRead():
                 self._casualties.on_snapshot(message)
+            case Retake():
+                self._on_retake(message)
             case DrainService():
                 self._drain(message)
             case _:
@@ -94,8 +97,20 @@ class SupervisorActor(pykka.ThreadingActor):
         tell(self._roster.parts.persistence, TakeShard(shard=shard, reply_to=self.actor_ref))
 
     def _on_shard_refused(self, message: ShardRefused) -> None:
+        """Not now: say why, and ask again."""
         for account in self._roster.of_shard(message.shard):
             self._roster.publish_account(account, detail=message.message)
+        self._log.warning(
+            "lease.refused", shard=message.shard, why=message.message, retry_seconds=message.retry_seconds
+        )
+        self._take_later(message.shard, message.retry_seconds)
+
+    def _take_later(self, shard: str, seconds: float) -> None:
+        self._roster.parts.runtime.clock.tell_after(seconds, self.actor_ref, Retake(shard=shard))
+
+    def _on_retake(self, message: Retake) -> None:
+        if not self._roster.draining and not any(account.started for account in self._roster.of_shard(message.shard)):
+            self._take(message.shard)
 
     def _on_shard_taken(self, message: ShardTaken) -> None:
         if self._roster.draining:
@@ -103,9 +118,11 @@ class SupervisorActor(pykka.ThreadingActor):
         accounts = self._roster.of_shard(message.shard)
         for account in accounts:
             account.started, account.resumed, account.recovering = True, False, set()
+            account.epoch = message.epoch
             self._roster.start_account(account)
             self._roster.publish_account(account, epoch=message.epoch, held=True)
         names = {account.settings.name for account in accounts}
+        self._roster.forget_unstored(names, {snapshot.position_id for snapshot in message.loaded.snapshots})
         for snapshot in message.loaded.closed:
             self._roster.publish_closed(snapshot.state, snapshot.schema, snapshot.version, snapshot.epoch)
         for snapshot in message.loaded.snapshots:
@@ -198,7 +215,7 @@ class SupervisorActor(pykka.ThreadingActor):
             if own and account.started and not self._roster.draining:
                 shard = account.settings.shard
                 self._stand_down(shard, 0, f"restarting after a failure: {error}")
-                self._take(shard)
+                self._take_later(shard, account.next_delay(self._roster.parts.runtime.clock.monotonic()))
 
     def _on_opening_ended(self, message: OpeningEnded) -> None:
         names = (message.position_id,)

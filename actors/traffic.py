@@ -235,6 +235,13 @@ class Respawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retake:
+    """A supervisor's reminder to itself: ask for a shard again."""
+
+    shard: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeFeed:
     """The account is reconciled: prices may flow."""
 

@@ -146,6 +146,11 @@ class PersistenceActor(pykka.ThreadingActor):
             error = StaleOwner(f"shard {save.shard} is not held by this keeper", shard=save.shard, epoch=0)
             _tell_failed(save, error)
             return
+        if book.announced and save.epoch is not None and save.epoch != book.epoch:
+            # Its sender belongs to a life of the shard that has ended; what is stored was handed on without it.
+            text = f"shard {save.shard} was taken again under epoch {book.epoch}, after this save's {save.epoch}"
+            _tell_failed(save, StaleOwner(text, shard=save.shard, epoch=book.epoch))
+            return
         book.add(save)
         self._flush_soon(save.shard)
 

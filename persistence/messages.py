@@ -64,6 +64,7 @@ class Save:
     Newest state per position wins within one flush: `change` is the sender's own count, and an answer for change n
     covers every change up to n. `grew_from` is the last version the sender saw acknowledged; while an earlier save of
     the same position is under way the actor itself carries the version on. `events` are audit lines, none is dropped.
+    `epoch` is the one its sender was started under: a save of a former life is answered StaleOwner.
     """
 
     shard: str
@@ -75,6 +76,7 @@ class Save:
     reply_to: Ref
     events: Sequence[Mapping[str, Any]] = ()
     closed: bool = False
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -260,12 +260,15 @@ def _end_reduction(step: Step, intent: Intent, event: OrderReported) -> None:
     if intent.filled >= intent.quantity or step.position.remaining == 0:
         step.change_intent(order_id, status=IntentStatus.FILLED)
         return
-    expected = event.venue_quantity is None or event.venue_quantity == step.position.remaining + step.position.excess
-    if not event.read_back or not expected or intent.reads < 1:
-        reads = intent.reads + 1 if event.read_back and expected else 0
+    if not event.read_back or intent.reads < 1:
+        reads = intent.reads + 1 if event.read_back else 0
         step.change_intent(order_id, status=IntentStatus.UNKNOWN, reads=reads)
         step.look_up(intent)
         return
+    if event.venue_quantity is not None and event.venue_quantity != step.position.remaining + step.position.excess:
+        # The order is final, the position disagrees: nothing more is asked for before that is understood.
+        step.change(disputed=True)
+        step.observe("an order ended short, and the position disagrees with what is booked")
     done = step.change_intent(order_id, status=IntentStatus.FILLED if intent.filled else IntentStatus.WITHDRAWN)
     if not done.full and step.position.closing_reason is None:
         # The leg is owed what this order left: a new generation asks for it, and only for it.

@@ -141,10 +141,13 @@ class PositionObserved:
     """One read of the venue's position in this slot. `quantity` is in this position's direction: negative when flipped.
 
     `trades` are the slot's trades since the last one booked; `cause` is `external`, `liquidated` or `adl` where known.
+    `read_at` is wall time: two reads are two only when they were made at different times, and event time may stand
+    still between them.
     """
 
     at: Micros
     quantity: Decimal
+    read_at: Micros = 0
     trades: tuple[Trade, ...] = ()
     cause: Reason = Reason.EXTERNAL
 

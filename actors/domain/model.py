@@ -294,7 +294,7 @@ class CloseRequest(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation(Record):
-    """The first of the two reads that an unexplained difference needs before it is believed."""
+    """The first of two reads that an unexplained difference needs before it is believed; `at` is wall time."""
 
     quantity: Decimal
     at: Micros
@@ -378,6 +378,7 @@ class Position(Record):
     kept_foreign_orders: tuple[str, ...] = ()
     excess: Decimal = ZERO
     observed: Observation | None = None
+    disputed: bool = False
     dust: Decimal = ZERO
     closed_at: Micros | None = None
     close_reason: str = ""

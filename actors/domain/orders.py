@@ -72,7 +72,7 @@ def _work_entry(step: Step, at: Micros) -> None:
 def _work_full_close(step: Step, at: Micros) -> None:
     """Ask for the tracked remainder, an unknown partial included. It may leave before it is durable."""
     position = step.position
-    if position.remaining <= 0:
+    if position.remaining <= 0 or position.disputed:
         return
     closes = [intent for intent in position.intents if intent.full]
     if any(intent.live for intent in closes):
@@ -108,7 +108,7 @@ def _residents_gone(step: Step) -> bool:
 
 def _work_partials(step: Step, at: Micros) -> None:
     """Send the oldest owed partial, if no other exit order is in flight and its price is still within its bound."""
-    if _any_live(step, exits_only=True) or step.position.remaining <= 0:
+    if _any_live(step, exits_only=True) or step.position.remaining <= 0 or step.position.disputed:
         return
     for intent in step.position.intents:
         if intent.status is not IntentStatus.PLANNED or not intent.reduce_only or intent.resident or intent.full:
@@ -171,7 +171,7 @@ def _work_resident(step: Step, at: Micros) -> None:
         if newest is not None:
             step.cancel(newest)
         return
-    if newest is None and not _retry_due(position, at):
+    if not _retry_due(position, at):
         return
     _create_resident(step, at)
 

@@ -62,7 +62,8 @@ def _refuse_resident(step: Step, event: OrderRefused, at: Micros) -> None:
         attempts=attempts,
         retry_at=retry_after(replace(intent, attempts=attempts - 1), at),
     )
-    step.note("position.unprotected", at, alert=True, why=event.message, code=event.code)
+    if not step.position.protected:
+        step.note("position.unprotected", at, alert=True, why=event.message, code=event.code)
     if event.code == "would_trigger" and watching(step.position):
         # The venue sees the price beyond our stop already: close now at market, never stay naked.
         step.begin_full_close("stop", intent.reason)
@@ -109,7 +110,7 @@ def on_recovered(step: Step, event: Recovered) -> None:
     for intent in step.position.intents:
         if intent.status.terminal:
             continue
-        if intent.status is IntentStatus.PLANNED:
+        if intent.status is IntentStatus.PLANNED and not intent.full:
             step.look_up(intent)
         else:
             step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)

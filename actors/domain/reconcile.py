@@ -26,14 +26,14 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         # An order of ours is under way: any difference may be its doing. The verdict waits for its end.
         step.change(observed=None)
         return
-    held, tracked = event.quantity, position.remaining
+    held, tracked, read_at = event.quantity, position.remaining, event.read_at or event.at
     if held == tracked or (held == tracked + position.dust and held >= 0):
-        step.change(observed=None, excess=ZERO)
+        step.change(observed=None, excess=ZERO, disputed=False)
     elif held > tracked:
         _take_excess(step, held - tracked, event)
-    elif position.observed is None or position.observed.quantity != held or position.observed.at >= event.at:
+    elif position.observed is None or position.observed.quantity != held or position.observed.at >= read_at:
         if position.observed is None or position.observed.quantity != held:
-            step.change(observed=Observation(quantity=held, at=event.at))
+            step.change(observed=Observation(quantity=held, at=read_at))
         step.observe("a difference is believed on its second read")
     elif held < 0:
         step.change(phase=Phase.QUARANTINED, observed=None)
@@ -52,7 +52,7 @@ def _take_excess(step: Step, excess: Decimal, event: PositionObserved) -> None:
             venue_quantity=event.quantity,
             tracked=step.position.remaining,
         )
-    step.change(excess=excess, observed=None)
+    step.change(excess=excess, observed=None, disputed=False)
 
 
 def _book_own(step: Step, trade: Trade) -> None:
@@ -99,7 +99,7 @@ def _shrink(step: Step, event: PositionObserved) -> None:
     position = step.position
     missing = position.remaining - event.quantity
     leg = f"external-{position.next_external}"
-    step.change(next_external=position.next_external + 1, observed=None)
+    step.change(next_external=position.next_external + 1, observed=None, disputed=False)
     step.note(
         "position.external_change",
         event.at,

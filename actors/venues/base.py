@@ -219,6 +219,13 @@ class OrderUpdated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VenueFailed:
+    """The venue's own workings have failed: it must be started anew."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PricesUpdated:
     """New prices of one symbol. A venue that waits for its price to settle gives a `sequence` above 0 (lockstep)."""
 
@@ -273,5 +280,5 @@ class Venue(Protocol):
     def settled(self, symbol: str, sequence: int) -> None:
         """The price with this sequence has settled (only venues in lockstep wait for it)."""
 
-    def stop(self) -> None:
-        """End; no further message is told."""
+    def stop(self, listener: Ref | None = None) -> None:
+        """End; no further message is told. A `listener` that has been replaced since ends nothing."""

@@ -148,9 +148,9 @@ class PaperVenue:
         if self._actor is not None and self._door is not None:
             tell(self._actor, Settled(self._door, symbol, sequence))
 
-    def stop(self) -> None:
+    def stop(self, listener: Ref | None = None) -> None:
         """End; the market stands still until an account starts again."""
-        if self._door is not None:
+        if self._door is not None and (listener is None or listener == self._door.listener):
             self._door.open = False
             self.floor.leave(self._door)
             self._door = None

@@ -9,6 +9,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pykka
 import structlog
@@ -30,6 +31,7 @@ from actors.venues.base import (
     PricesUpdated,
     RequestFailed,
     VenueError,
+    VenueFailed,
     VenueUnavailable,
 )
 from actors.venues.paper_ledger import CursorMoved, OrderRead, PaperExchange
@@ -148,6 +150,12 @@ class PaperActor(pykka.ThreadingActor):
                 self._resume(door)
             case Detach(door, last):
                 self._detach(door, last)
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        """Its accounts begin anew, and start it again."""
+        del exception_type, traceback
+        for audience in self._audiences.values():
+            tell(audience.door.listener, VenueFailed(error=repr(exception_value)))
 
     # -- accounts ------------------------------------------------------------------------------------------------------
 

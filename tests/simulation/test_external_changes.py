@@ -39,7 +39,7 @@ def sold(keeper: Keeper) -> Decimal:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("speed", ["max", 1.0])
 def test_a_position_reduced_by_hand_while_away_shrinks(tmp_path: Path, speed: float | str, seed: int) -> None:
-    """The part that is gone is booked as external at its own price; the stop is resized; the plan goes on with the rest."""
+    """The part that is gone is booked as external at its own price; the stop is resized; the plan goes on."""
     keeper = started(tmp_path, seed, speed=speed)
     keeper.crash()
     keeper.by_hand(OrderSide.SELL, "0.3")
@@ -47,7 +47,7 @@ def test_a_position_reduced_by_hand_while_away_shrinks(tmp_path: Path, speed: fl
     position = keeper.position()
     assert position.remaining == Decimal("0.7")
     assert [(fill.leg, fill.reason, fill.quantity, fill.price) for fill in position.fills[1:]] == [
-        ("external-1", Reason.EXTERNAL, Decimal("0.3"), 60000)
+        ("external-1", Reason.EXTERNAL, Decimal("0.3"), Decimal(60000))
     ]
     assert [event["kind"] for event in keeper.told("position.external_change")] == ["smaller"]
     assert [order.quantity for order in keeper.venue().orders] == [Decimal("0.7")]
@@ -69,7 +69,7 @@ def test_a_position_gone_while_away_is_closed(
     comes_back(keeper)
     position = keeper.position()
     assert (position.phase, position.close_reason) == (Phase.CLOSED, reason)
-    assert (position.fills[-1].reason, position.fills[-1].price) == (reason, 60000)
+    assert (position.fills[-1].reason, position.fills[-1].price) == (Reason(reason), Decimal(60000))
     assert keeper.venue().orders == ()
     assert sold(keeper) == 0
     assert isinstance(keeper.open(id="p2"), Opened)
@@ -96,7 +96,7 @@ def test_a_position_made_larger_while_away_is_managed_at_its_tracked_size(tmp_pa
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("speed", ["max", 1.0])
 def test_a_flipped_position_is_managed_no_more(tmp_path: Path, speed: float | str, seed: int) -> None:
-    """Somebody turned it round: the keeper tells it and stands still, commands are refused, also after another restart."""
+    """Somebody turned it round: the keeper tells it and stands still, also after another restart."""
     keeper = started(tmp_path, seed, speed=speed)
     keeper.crash()
     keeper.by_hand(OrderSide.SELL, "3")
@@ -146,7 +146,7 @@ def test_a_target_that_finds_less_than_it_wants_is_settled(tmp_path: Path, speed
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("speed", ["max", 1.0])
 def test_a_target_that_finds_nothing_ends_the_position(tmp_path: Path, speed: float | str, seed: int) -> None:
-    """All was sold by hand unseen: the partial is refused as reduce-only, two reads agree, and it is closed as external."""
+    """All was sold by hand unseen: the partial is refused, two reads agree, and it is closed as external."""
     keeper = started(tmp_path, seed, speed=speed)
     keeper.by_hand(OrderSide.SELL, "1")
     keeper.add_prices([60600])

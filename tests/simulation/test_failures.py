@@ -112,7 +112,7 @@ def test_a_position_that_fails_while_it_opens_opens_once(tmp_path: Path, nth: in
     assert len(keeper.simulator.failures) == 1
     assert keeper.held() == 1
     assert keeper.position().protected
-    assert [(order.quantity, order.trigger_price) for order in keeper.venue().orders] == [(1, 59100)]
+    assert [(order.quantity, order.trigger_price) for order in keeper.venue().orders] == [(Decimal(1), Decimal(59100))]
     assert len(keeper.sent()) == 1
 
 
@@ -172,7 +172,7 @@ def test_more_than_five_failures_in_a_minute_quarantine(
     taken = keeper.open(id="p3")
     assert isinstance(taken, Refusal)
     assert taken.code == "slot_taken"
-    assert [(order.quantity, order.trigger_price) for order in keeper.venue().orders] == [(1, 59100)]
+    assert [(order.quantity, order.trigger_price) for order in keeper.venue().orders] == [(Decimal(1), Decimal(59100))]
     keeper.add_prices([3030, 3000], symbol=OTHER)
     keeper.run(5, failures=6)
     assert keeper.position("p2").close_reason == "breakeven"
@@ -217,7 +217,7 @@ def test_a_quarantined_position_without_a_stop_gets_one(
     keeper.run(40, failures=6)
     assert keeper.published().quarantined
     (stop,) = keeper.venue().orders
-    assert (stop.quantity, stop.trigger_price, stop.reduce_only) == (1, 59100, True)
+    assert (stop.quantity, stop.trigger_price, stop.reduce_only) == (Decimal(1), Decimal(59100), True)
     assert stop.client_order_id.startswith(ORDER_TAG)
 
 
@@ -240,7 +240,7 @@ def test_an_emergency_stop_is_replaced_once_the_position_runs_again(
     keeper.run(5, failures=6)
     assert not any(held_without_stop)
     (stop,) = keeper.venue().orders
-    assert (stop.quantity, stop.trigger_price) == (1, 59100)
+    assert (stop.quantity, stop.trigger_price) == (Decimal(1), Decimal(59100))
     known = {intent.client_order_id for intent in keeper.position().intents if intent.resident and intent.live}
     assert known == {stop.client_order_id}
     assert keeper.position().protected
@@ -307,7 +307,7 @@ def test_a_save_that_another_version_defeats_restarts_the_position(tmp_path: Pat
     keeper.run(20)
     assert keeper.position().phase is Phase.CLOSED
     assert keeper.held() == 0
-    assert [order.quantity for order in keeper.sent() if order.reduce_only][0] == Decimal("0.6")
+    assert next(order.quantity for order in keeper.sent() if order.reduce_only) == Decimal("0.6")
     assert sum(fill.quantity for fill in keeper.position().fills if fill.leg == "target-1") == Decimal("0.6")
 
 

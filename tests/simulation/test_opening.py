@@ -1,6 +1,7 @@
 """Opening: what is durable before anything is sent, what a repeat is answered, and every refusal."""
 
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_another_request_under_a_used_id_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_id_that_only_the_store_remembers_is_taken(tmp_path: Path) -> None:
-    """Where nobody published the closed position any more, its first save is refused by the store, and nothing is sent."""
+    """Nobody shows the closed position any more: the first save is refused by the store, and nothing is sent."""
     keeper = started(tmp_path)
     keeper.opened()
     keeper.moves(59000)
@@ -151,7 +152,7 @@ def test_one_position_in_each_slot(tmp_path: Path, seed: int) -> None:
     assert code(keeper.open(id="p3")) == "slot_taken"
     assert isinstance(keeper.open(id="p4", symbol=OTHER), Opened)
     keeper.run(2)
-    assert (keeper.held(), keeper.held(OTHER)) == (1, 1)
+    assert keeper.held() == keeper.held(OTHER) == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -209,7 +210,9 @@ def test_side_and_quantity_are_required_to_open(tmp_path: Path) -> None:
     assert code(keeper.open(quantity=None)) == "missing"
 
 
-@pytest.mark.parametrize("quantity, wrong", [("0.0005", "below_minimum"), ("1.0005", "quantity_step"), ("0", "too_small")])
+@pytest.mark.parametrize(
+    "quantity, wrong", [("0.0005", "below_minimum"), ("1.0005", "quantity_step"), ("0", "too_small")]
+)
 def test_what_the_venue_would_refuse_is_refused_before(tmp_path: Path, quantity: str, wrong: str) -> None:
     """Nothing is saved or sent, and the id may be used again."""
     keeper = started(tmp_path)
@@ -229,7 +232,7 @@ def test_a_preview_saves_and_sends_nothing(tmp_path: Path, seed: int) -> None:
         assert isinstance(answer, Previewed)
         position = answer.published.position
         assert position is not None
-        assert (position.entry_price, position.stop_price) == (60000, 59100)
+        assert (position.entry_price, position.stop_price) == (Decimal(60000), Decimal(59100))
         assert [target.price for target in position.targets] == [60600, 61200]
     keeper.run(2)
     assert keeper.shard.positions == {}

@@ -52,7 +52,7 @@ def test_an_adopted_position_has_the_venues_quantity_and_price(tmp_path: Path, s
     assert isinstance(answer, Opened)
     keeper.run(2)
     position = keeper.position()
-    assert (position.adopted, position.quantity, position.entry_price) == (True, 1, 60000)
+    assert (position.adopted, position.quantity, position.entry_price) == (True, Decimal(1), Decimal(60000))
     assert position.protected
     assert keeper.sent() == []
     assert [name for name in keeper.names() if name == "position.adopted"] == ["position.adopted"]

@@ -85,7 +85,8 @@ def test_resident_orders_are_left_alone_while_the_store_is_out_of_reach(tmp_path
     assert keeper.venue().orders == before
     keeper.store_is_down = False
     keeper.run(4)
-    assert [(order.quantity, order.trigger_price) for order in keeper.venue().orders] == [(Decimal("0.4"), 60000)]
+    resting = [(order.quantity, order.trigger_price) for order in keeper.venue().orders]
+    assert resting == [(Decimal("0.4"), Decimal(60000))]
 
 
 def trailing(folder: Path, seed: int) -> Keeper:
@@ -175,7 +176,7 @@ def test_a_partial_that_is_no_longer_wanted_is_withheld(tmp_path: Path, seed: in
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_outage_longer_than_the_lease_loses_nothing(tmp_path: Path, seed: int) -> None:
-    """The keeper stands down and takes its own shard again; what the resident stop did meanwhile is booked as the stop."""
+    """The keeper stands down and retakes its own shard; what the resident stop did meanwhile is booked as the stop."""
     keeper = opened(tmp_path, seed)
     keeper.moves(60600)
     assert keeper.held() == Decimal("0.4")
@@ -241,7 +242,7 @@ def test_a_store_that_fails_half_of_the_time_changes_nothing_that_counts(tmp_pat
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_crash_in_an_outage_comes_back_to_one_truth(tmp_path: Path, seed: int) -> None:
-    """The spill of what could not be saved is taken up, or the store's word is; either way the partial goes out once."""
+    """The spill of what could not be saved is taken up, or the store's word is; the partial goes out once."""
     keeper = opened(tmp_path, seed)
     keeper.store_is_down = True
     keeper.moves(60600)
@@ -273,7 +274,7 @@ def test_a_slot_that_closed_in_an_outage_is_free_again(tmp_path: Path, seed: int
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_opening_in_an_outage_longer_than_the_lease_enters_once(tmp_path: Path, seed: int) -> None:
-    """Its first answer is lost with the lease; the repeat finds the position that was saved when the store came back."""
+    """Its first answer is lost with the lease; the repeat finds the position saved when the store came back."""
     keeper = Keeper(tmp_path, [60000], seed=seed, speed=1.0)
     keeper.start()
     keeper.store_is_down = True

@@ -38,7 +38,7 @@ class Probe(pykka.ThreadingActor):
 def quote(price: object = 60000, *, at: int = 1, **other: object) -> Quote:
     """A quote whose sources agree, save for those named."""
     prices = {name: Decimal(str(other.get(name, price))) for name in ("mark", "last", "bid", "ask")}
-    return Quote(at=at, **prices)
+    return Quote(at=at, mark=prices["mark"], last=prices["last"], bid=prices["bid"], ask=prices["ask"])
 
 
 @dataclass

@@ -1,0 +1,365 @@
+"""The GatewayActor: signs only what the lease outlives, sends once, and looks up what it does not know."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pykka
+import pytest
+
+from actors.directory import Directory
+from actors.domain.events import (
+    Cancel,
+    LookUp,
+    OrderAbsent,
+    OrderRefused,
+    OrderReported,
+    OrderState,
+    OrderUnknown,
+    Submit,
+)
+from actors.domain.model import Instrument, OrderKind, OrderSide
+from actors.gateway import GatewayActor, GatewayParts
+from actors.runtime.base import Ref, tell
+from actors.runtime.simulator import Simulator
+from actors.settings import AccountSettings
+from actors.traffic import CancelOrder, LookUpOrder, MarketsReady, ReadSlot, SendOrder, SlotRead
+from actors.venues import base
+from actors.venues.base import (
+    AccountAnswered,
+    CancelRequest,
+    LookUpRequest,
+    OrderAnswered,
+    OrderRejected,
+    OrderRequest,
+    RequestFailed,
+    VenueOrder,
+    VenueTraits,
+    VenueUnavailable,
+)
+from persistence.lease import Lease, LeaseBoard
+
+SYMBOL = "BTC/USDT:USDT"
+EXPIRY, SKEW = 5.0, 1.0
+INSTRUMENT = Instrument(
+    symbol=SYMBOL, tick_size=Decimal("0.1"), quantity_step=Decimal("0.001"), minimum_quantity=Decimal("0.001")
+)
+
+
+class Listener(pykka.ThreadingActor):
+    """Keeps what it is told."""
+
+    def __init__(self, heard: list[Any]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def on_receive(self, message: object) -> None:
+        """Keep it."""
+        self._heard.append(message)
+
+
+class SilentVenue:
+    """Takes every request and answers none; the test answers in its place."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.listener: Ref | None = None
+
+    @property
+    def traits(self) -> VenueTraits:
+        """A live venue's."""
+        return VenueTraits(name="silent", stop_triggers=(), expires_requests=True, live_money=False, lockstep=False)
+
+    def instruments(self) -> Sequence[Instrument]:
+        """One symbol."""
+        return (INSTRUMENT,)
+
+    def start(self, listener: Ref) -> None:
+        """Remember whom to answer."""
+        self.listener = listener
+
+    def resume(self) -> None:
+        """No prices here."""
+
+    def stop(self, listener: Ref | None = None) -> None:
+        """Nothing to end."""
+
+    def settled(self, symbol: str, sequence: int) -> None:
+        """Nothing waits."""
+
+    def _take(self, request: Any) -> None:
+        self.requests.append(request)
+
+    def submit(self, request: OrderRequest) -> None:
+        """Keep it."""
+        self._take(request)
+
+    def cancel(self, request: CancelRequest) -> None:
+        """Keep it."""
+        self._take(request)
+
+    def look_up(self, request: LookUpRequest) -> None:
+        """Keep it."""
+        self._take(request)
+
+    def read_account(self, request: base.AccountRequest) -> None:
+        """Keep it."""
+        self._take(request)
+
+    def read_candles(self, request: base.CandlesRequest) -> None:
+        """Keep it."""
+        self._take(request)
+
+    def of(self, kind: type) -> list[Any]:
+        """The requests of one kind."""
+        return [request for request in self.requests if isinstance(request, kind)]
+
+
+class Bench:
+    """A GatewayActor between a silent venue and a position that listens."""
+
+    def __init__(self) -> None:
+        self.simulator = Simulator(seed=1)
+        self.venue = SilentVenue()
+        self.heard: list[Any] = []
+        self.leases = LeaseBoard()
+        self.lease(1000.0)
+        self.position = self.simulator.spawn(Listener, self.heard)
+        self.gateway = self.simulator.spawn(
+            GatewayActor,
+            GatewayParts(
+                settings=AccountSettings(
+                    name="paper", shard="paper", request_expiry_seconds=EXPIRY, clock_skew_seconds=SKEW
+                ),
+                venue=self.venue,
+                clock=self.simulator.clock,
+                leases=self.leases,
+                directory=Directory(),
+                order_tag="0badc0de",
+                supervisor=self.simulator.spawn(Listener, []),
+                boottime=self.simulator.clock.monotonic,
+            ),
+        )
+        self.tell(MarketsReady(markets={}))
+
+    def lease(self, seconds: float, *, fenced: bool = False) -> None:
+        """The shard is ours for so long from now."""
+        deadline = self.simulator.clock.monotonic() + seconds
+        self.leases.post(Lease(shard="paper", epoch=1, deadline=deadline, fenced=fenced))
+
+    def tell(self, message: object) -> None:
+        """Tell the gateway something and let it act."""
+        tell(self.gateway, message)
+        self.run()
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let time pass."""
+        self.simulator.run(for_seconds=seconds, limit=10_000)
+        assert self.simulator.failures == []
+
+    def send(self) -> OrderRequest | None:
+        """Ask for one order; what the venue got of it."""
+        before = len(self.venue.of(OrderRequest))
+        self.tell(
+            SendOrder(
+                symbol=SYMBOL,
+                submit=Submit(
+                    client_order_id="id", leg="target-1", kind=OrderKind.MARKET, side=OrderSide.SELL,
+                    quantity=Decimal(1), reduce_only=True,
+                ),
+                reply_to=self.position,
+            )
+        )
+        sent = self.venue.of(OrderRequest)[before:]
+        return sent[0] if sent else None
+
+    def answer(self, request: Any, order: VenueOrder | None) -> None:
+        """The venue answers."""
+        self.tell(OrderAnswered(request_id=request.request_id, order=order, read_at=7, venue_quantity=Decimal(-2)))
+
+    def fail(self, request: Any, error: base.VenueError) -> None:
+        """The venue answers with an error."""
+        self.tell(RequestFailed(request_id=request.request_id, error=error))
+
+    def answer_look_ups(self, order: VenueOrder | None, seconds: float) -> int:
+        """Answer every look-up for a while; how many there were."""
+        answered = 0
+        for _ in range(int(seconds / 0.05)):
+            for request in self.venue.of(LookUpRequest)[answered:]:
+                answered += 1
+                self.answer(request, order)
+            self.run(0.05)
+        return answered
+
+
+def order(state: OrderState = OrderState.FILLED, kind: OrderKind = OrderKind.MARKET) -> VenueOrder:
+    """One order as the venue tells it."""
+    return VenueOrder(
+        client_order_id="id", venue_order_id="1", symbol=SYMBOL, kind=kind, side=OrderSide.SELL, quantity=Decimal(1),
+        filled=Decimal(1), state=state, reduce_only=True, trigger_price=None, trades=(), updated_at=7,
+    )
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A fresh one."""
+    return Bench()
+
+
+@pytest.mark.parametrize("left, signs", [(EXPIRY + SKEW, False), (EXPIRY + SKEW + 0.001, True), (-1.0, False)])
+def test_nothing_is_signed_that_the_lease_does_not_outlive(bench: Bench, left: float, signs: bool) -> None:
+    """Expiry and clock skew must fit in; otherwise the order never left, which the position hears after a while."""
+    bench.lease(left)
+    assert (bench.send() is not None) is signs
+    assert bench.heard == []
+    bench.run(1.5)
+    assert bool(bench.heard) is not signs
+    assert all(isinstance(message, OrderAbsent) for message in bench.heard)
+
+
+def test_a_fenced_lease_signs_nothing(bench: Bench) -> None:
+    """However long it would have lasted."""
+    bench.lease(1000.0, fenced=True)
+    assert bench.send() is None
+
+
+def test_a_request_carries_when_it_was_signed_and_how_long_it_counts(bench: Bench) -> None:
+    """So that a frozen keeper's request is rejected by the venue."""
+    request = bench.send()
+    assert request is not None
+    assert request.signed_at == bench.simulator.clock.now()
+    assert request.expires_after_seconds == EXPIRY
+
+
+def test_an_answer_is_reported_once(bench: Bench) -> None:
+    """As an answer, not as read back; its repeat is nobody's any more."""
+    request = bench.send()
+    bench.answer(request, order())
+    bench.answer(request, order())
+    (report,) = bench.heard
+    assert isinstance(report, OrderReported)
+    assert not report.read_back
+    assert report.venue_quantity == 2
+    bench.run(100)
+    assert bench.venue.requests == [request]
+
+
+def test_a_rejection_is_definite(bench: Bench) -> None:
+    """With its code; nothing is looked up."""
+    request = bench.send()
+    bench.fail(request, OrderRejected("below_minimum", "too small"))
+    (refused,) = bench.heard
+    assert isinstance(refused, OrderRefused)
+    assert refused.code == "below_minimum"
+    bench.run(100)
+    assert bench.venue.requests == [request]
+
+
+def test_what_never_left_is_told_after_a_pause(bench: Bench) -> None:
+    """Definite too: the position decides anew."""
+    request = bench.send()
+    bench.fail(request, VenueUnavailable("network", "no connection"))
+    assert bench.heard == []
+    bench.run(2)
+    assert [type(message) for message in bench.heard] == [OrderAbsent]
+    assert bench.venue.requests == [request]
+
+
+@pytest.mark.parametrize("how", ["unknown", "silence", "nothing"])
+def test_everything_else_is_looked_up(bench: Bench, how: str) -> None:
+    """An unclear error, silence past the expiry, an answer without our order: unknown, and then found."""
+    request = bench.send()
+    if how == "unknown":
+        bench.fail(request, base.OrderUnknown("timeout", "no answer in time"))
+    elif how == "nothing":
+        bench.answer(request, None)
+    else:
+        bench.run(EXPIRY + SKEW + 0.1)
+    assert isinstance(bench.heard[0], OrderUnknown)
+    bench.answer_look_ups(order(), 1.0)
+    assert [type(message) for message in bench.heard] == [OrderUnknown, OrderReported]
+    assert bench.heard[1].read_back
+    assert len(bench.venue.of(OrderRequest)) == 1
+
+
+def test_an_order_is_absent_only_past_its_expiry_and_on_two_reads(bench: Bench) -> None:
+    """It may still arrive until then, however often it is not found."""
+    request = bench.send()
+    bench.fail(request, base.OrderUnknown("timeout", "no answer in time"))
+    bench.answer_look_ups(None, EXPIRY + SKEW - 0.5)
+    assert [type(message) for message in bench.heard] == [OrderUnknown]
+    bench.answer_look_ups(None, 5.0)
+    assert [type(message) for message in bench.heard] == [OrderUnknown, OrderAbsent]
+
+
+def test_a_look_up_that_is_not_answered_is_asked_again(bench: Bench) -> None:
+    """Silence is no answer; reading changes nothing, so it is repeated."""
+    bench.tell(LookUpOrder(symbol=SYMBOL, look_up=LookUp(client_order_id="id", kind=OrderKind.MARKET),
+                           reply_to=bench.position))
+    bench.run(EXPIRY + SKEW + 1)
+    assert len(bench.venue.of(LookUpRequest)) == 2
+    assert bench.heard == []
+
+
+def test_proof_waits_for_requests_of_a_former_life(bench: Bench) -> None:
+    """After a restart an order that is not found may still be on its way."""
+    look_up = LookUp(client_order_id="id", kind=OrderKind.MARKET, proof=True)
+    bench.tell(LookUpOrder(symbol=SYMBOL, look_up=look_up, reply_to=bench.position))
+    bench.answer_look_ups(None, EXPIRY + SKEW - 0.5)
+    assert bench.heard == []
+    bench.answer_look_ups(None, 5.0)
+    assert [type(message) for message in bench.heard] == [OrderAbsent]
+
+
+def test_look_ups_that_find_nothing_are_paced(bench: Bench) -> None:
+    """The pause grows to a second: a venue counts requests."""
+    look_up = LookUp(client_order_id="id", kind=OrderKind.MARKET, proof=True)
+    bench.tell(LookUpOrder(symbol=SYMBOL, look_up=look_up, reply_to=bench.position))
+    assert bench.answer_look_ups(None, EXPIRY + SKEW + 3) <= 15
+
+
+def test_a_position_that_asks_again_and_again_is_paced(bench: Bench) -> None:
+    """Each report makes it ask once more: the venue must not hear of it hundreds of times a second."""
+    look_up = LookUp(client_order_id="id", kind=OrderKind.MARKET)
+    for _ in range(200):
+        bench.tell(LookUpOrder(symbol=SYMBOL, look_up=look_up, reply_to=bench.position))
+        bench.answer(bench.venue.of(LookUpRequest)[-1], order(OrderState.EXPIRED))
+    assert len(bench.venue.of(LookUpRequest)) <= 20
+
+
+def test_a_cancel_without_an_answer_is_settled_by_the_orders_own_state(bench: Bench) -> None:
+    """Looked up after the expiry; what it then is, is reported as read back."""
+    cancel = Cancel(client_order_id="id", kind=OrderKind.STOP_MARKET)
+    bench.tell(CancelOrder(symbol=SYMBOL, cancel=cancel, reply_to=bench.position))
+    assert len(bench.venue.of(CancelRequest)) == 1
+    bench.run(EXPIRY + SKEW + 0.1)
+    bench.answer_look_ups(order(OrderState.CANCELLED, OrderKind.STOP_MARKET), 1.0)
+    (report,) = bench.heard
+    assert (report.state, report.read_back) == (OrderState.CANCELLED, True)
+
+
+def test_a_cancel_waits_for_a_lease(bench: Bench) -> None:
+    """It is signed like everything else."""
+    bench.lease(0.0)
+    cancel = Cancel(client_order_id="id", kind=OrderKind.STOP_MARKET)
+    bench.tell(CancelOrder(symbol=SYMBOL, cancel=cancel, reply_to=bench.position))
+    bench.run(3)
+    assert bench.venue.of(CancelRequest) == []
+    bench.lease(100.0)
+    bench.run(1.5)
+    assert len(bench.venue.of(CancelRequest)) == 1
+
+
+def test_a_read_that_fails_is_asked_again(bench: Bench) -> None:
+    """After a pause, and answered once."""
+    bench.tell(ReadSlot(symbol=SYMBOL, trades_since=0, reply_to=bench.position))
+    bench.fail(bench.venue.requests[-1], VenueUnavailable("network", "no connection"))
+    assert len(bench.venue.requests) == 1
+    bench.run(1.5)
+    answer = AccountAnswered(
+        request_id=bench.venue.requests[-1].request_id, symbol=SYMBOL, position=None, orders=(), trades=(), quote=None,
+        instrument=INSTRUMENT, read_at=7,
+    )
+    bench.tell(answer)
+    bench.tell(answer)
+    assert [type(message) for message in bench.heard] == [SlotRead]

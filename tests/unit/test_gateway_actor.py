@@ -1,11 +1,14 @@
 """The GatewayActor: signs only what the lease outlives, sends once, and looks up what it does not know."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import pykka
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from actors.directory import Directory
 from actors.domain.events import (
@@ -18,12 +21,12 @@ from actors.domain.events import (
     OrderUnknown,
     Submit,
 )
-from actors.domain.model import Instrument, OrderKind, OrderSide
+from actors.domain.model import Instrument, OrderKind, OrderSide, Side
 from actors.gateway import GatewayActor, GatewayParts
 from actors.runtime.base import Ref, tell
 from actors.runtime.simulator import Simulator
 from actors.settings import AccountSettings
-from actors.traffic import CancelOrder, LookUpOrder, MarketsReady, ReadSlot, SendOrder, SlotRead
+from actors.traffic import CancelOrder, EnsureStop, LookUpOrder, MarketsReady, ReadSlot, SendOrder, SlotRead
 from actors.venues import base
 from actors.venues.base import (
     AccountAnswered,
@@ -34,6 +37,7 @@ from actors.venues.base import (
     OrderRequest,
     RequestFailed,
     VenueOrder,
+    VenuePosition,
     VenueTraits,
     VenueUnavailable,
 )
@@ -164,8 +168,12 @@ class Bench:
             SendOrder(
                 symbol=SYMBOL,
                 submit=Submit(
-                    client_order_id="id", leg="target-1", kind=OrderKind.MARKET, side=OrderSide.SELL,
-                    quantity=Decimal(1), reduce_only=True,
+                    client_order_id="id",
+                    leg="target-1",
+                    kind=OrderKind.MARKET,
+                    side=OrderSide.SELL,
+                    quantity=Decimal(1),
+                    reduce_only=True,
                 ),
                 reply_to=self.position,
             )
@@ -195,8 +203,18 @@ class Bench:
 def order(state: OrderState = OrderState.FILLED, kind: OrderKind = OrderKind.MARKET) -> VenueOrder:
     """One order as the venue tells it."""
     return VenueOrder(
-        client_order_id="id", venue_order_id="1", symbol=SYMBOL, kind=kind, side=OrderSide.SELL, quantity=Decimal(1),
-        filled=Decimal(1), state=state, reduce_only=True, trigger_price=None, trades=(), updated_at=7,
+        client_order_id="id",
+        venue_order_id="1",
+        symbol=SYMBOL,
+        kind=kind,
+        side=OrderSide.SELL,
+        quantity=Decimal(1),
+        filled=Decimal(1),
+        state=state,
+        reduce_only=True,
+        trigger_price=None,
+        trades=(),
+        updated_at=7,
     )
 
 
@@ -294,8 +312,9 @@ def test_an_order_is_absent_only_past_its_expiry_and_on_two_reads(bench: Bench) 
 
 def test_a_look_up_that_is_not_answered_is_asked_again(bench: Bench) -> None:
     """Silence is no answer; reading changes nothing, so it is repeated."""
-    bench.tell(LookUpOrder(symbol=SYMBOL, look_up=LookUp(client_order_id="id", kind=OrderKind.MARKET),
-                           reply_to=bench.position))
+    bench.tell(
+        LookUpOrder(symbol=SYMBOL, look_up=LookUp(client_order_id="id", kind=OrderKind.MARKET), reply_to=bench.position)
+    )
     bench.run(EXPIRY + SKEW + 1)
     assert len(bench.venue.of(LookUpRequest)) == 2
     assert bench.heard == []
@@ -357,9 +376,58 @@ def test_a_read_that_fails_is_asked_again(bench: Bench) -> None:
     assert len(bench.venue.requests) == 1
     bench.run(1.5)
     answer = AccountAnswered(
-        request_id=bench.venue.requests[-1].request_id, symbol=SYMBOL, position=None, orders=(), trades=(), quote=None,
-        instrument=INSTRUMENT, read_at=7,
+        request_id=bench.venue.requests[-1].request_id,
+        symbol=SYMBOL,
+        position=None,
+        orders=(),
+        trades=(),
+        quote=None,
+        instrument=INSTRUMENT,
+        read_at=7,
     )
     bench.tell(answer)
     bench.tell(answer)
     assert [type(message) for message in bench.heard] == [SlotRead]
+
+
+# -- quarantine --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    """What is logged, whatever the other tests are told to hear."""
+    before, heard = structlog.get_config(), LogCapture()
+    structlog.configure(processors=[heard], wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    yield heard.entries
+    structlog.configure(**before)
+
+
+def held_without_stop(request: Any) -> AccountAnswered:
+    """The venue holds a position, and nothing rests."""
+    held = VenuePosition(symbol=SYMBOL, side=Side.LONG, quantity=Decimal(1), entry_price=Decimal(60000))
+    return AccountAnswered(
+        request_id=request.request_id, symbol=SYMBOL, position=held, orders=(), trades=(), quote=None,
+        instrument=INSTRUMENT, read_at=7,
+    )
+
+
+def test_a_position_that_cannot_be_protected_is_told_once(lines: list[Any]) -> None:
+    """Held, no stop at rest, and no readable state to place one from: one alert, with its true reason."""
+    bench = Bench()
+    bench.tell(EnsureStop(position_id="p1", symbol=SYMBOL, position=None))
+    bench.tell(held_without_stop(bench.venue.requests[-1]))
+    bench.run(60)
+    told = [line for line in lines if line["event"] == "position.unprotected"]
+    assert len(told) == 1
+    assert "in time" not in told[0]["why"]
+    assert bench.venue.of(OrderRequest) == []
+
+
+def test_a_venue_that_is_silent_about_a_quarantined_slot_is_told(lines: list[Any]) -> None:
+    """Nobody knows whether it is protected: that is an alert too."""
+    bench = Bench()
+    bench.tell(EnsureStop(position_id="p1", symbol=SYMBOL, position=None))
+    bench.run(60)
+    told = [line for line in lines if line["event"] == "position.unprotected"]
+    assert len(told) == 1
+    assert "in time" in told[0]["why"]

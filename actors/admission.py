@@ -71,6 +71,8 @@ class Admission:
                 request.reply.set(Refusal(code="not_ready", message="the position is being restarted; try again"))
         elif published is not None:
             request.reply.set(Opened(published=published, repeated=True))
+        else:
+            request.reply.set(Refusal(code="not_ready", message="the position is being restarted; try again"))
 
     def _slot_refusal(self, request: OpenRequest) -> Refusal | None:
         for position_id, managed in self._roster.managed.items():

@@ -33,7 +33,8 @@ def close(actor: "PositionActor", message: CloseRequest) -> None:
 
 def amend(actor: "PositionActor", message: AmendRequest) -> None:
     """Replace the plan, if the caller knows the present version (or does not care)."""
-    if message.expected_version is not None and message.expected_version != actor.version:
+    stale = message.expected_version is not None and message.expected_version != actor.version
+    if stale or (message.expected_version is not None and actor.amending()):
         text = f"the position is at version {actor.version}, not {message.expected_version}; read it and try again"
         message.reply.set(Refusal(code="stale_version", message=text))
         return

@@ -16,7 +16,7 @@ import structlog
 from actors.directory import Directory
 from actors.domain.events import OrderAbsent, OrderRefused, OrderReported, OrderUnknown
 from actors.domain.model import Micros
-from actors.inquiries import Inquiries
+from actors.inquiries import Inquiries, Pace
 from actors.quarantine import Emergencies, EmergencyStop
 from actors.runtime.base import Clock, Ref, tell
 from actors.settings import AccountSettings
@@ -100,6 +100,7 @@ class GatewayActor(pykka.ThreadingActor):
         self._slots: dict[str, SlotTaken] = {}
         self._requests: dict[str, Any] = {}
         self._count = 0
+        self._cancels = Pace(parts.clock, RETRY_SECONDS)
         # Request ids must not repeat after a restart: an answer to a former actor would be taken for ours.
         self._name = f"{parts.clock.now():x}"
         self._inquiries = Inquiries(
@@ -232,7 +233,7 @@ class GatewayActor(pykka.ThreadingActor):
 
     def _cancel(self, message: CancelOrder) -> None:
         signed_at = self._sign()
-        if signed_at is None:
+        if signed_at is None or not self._cancels.due(message.cancel.client_order_id):
             self._later(message)
             return
         self._parts.venue.cancel(

@@ -41,6 +41,34 @@ class _ReadOverdue:
     request_id: str
 
 
+class Pace:
+    """Keeps what concerns one order apart in time, so that a venue that answers slowly is not flooded."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        """At least so many seconds between two marks of one order."""
+        self._clock = clock
+        self._seconds = seconds
+        self._marked: dict[str, float] = {}
+
+    def rested(self, order_id: str) -> bool:
+        """Whether enough time has passed since the last mark."""
+        return self._clock.monotonic() - self._marked.get(order_id, float("-inf")) >= self._seconds
+
+    def mark(self, order_id: str) -> None:
+        """It happens now."""
+        now = self._clock.monotonic()
+        if len(self._marked) > 10_000:
+            self._marked = {key: at for key, at in self._marked.items() if now - at < self._seconds}
+        self._marked[order_id] = now
+
+    def due(self, order_id: str) -> bool:
+        """Whether it may happen now, and if so, mark it."""
+        if not self.rested(order_id):
+            return False
+        self.mark(order_id)
+        return True
+
+
 class Inquiries:
     """The look-ups under way of one account, part of its gateway."""
 
@@ -56,7 +84,7 @@ class Inquiries:
         self._open: dict[str, _Inquiry] = {}
         self._requests: dict[str, str] = {}
         self._sent_at: dict[str, float] = {}
-        self._told_at: dict[str, float] = {}
+        self._told = Pace(clock, AGAIN_SECONDS)
 
     @property
     def _expiry_seconds(self) -> float:
@@ -92,7 +120,7 @@ class Inquiries:
             known.absent_from = max(known.absent_from, absent_from)
             return
         self._open[order_id] = _Inquiry(symbol, order_id, kind, reply_to, absent_from)
-        if self._clock.monotonic() - self._told_at.get(order_id, float("-inf")) < AGAIN_SECONDS:
+        if not self._told.rested(order_id):
             # It was told a moment ago; asking at once would only hear the same again.
             self._pause(order_id)
         else:
@@ -143,7 +171,7 @@ class Inquiries:
                 self._pause(order_id)
             else:
                 del self._open[order_id]
-                self._remember_told(order_id)
+                self._told.mark(order_id)
             tell(
                 inquiry.reply_to,
                 OrderReported(
@@ -166,12 +194,6 @@ class Inquiries:
             tell(inquiry.reply_to, OrderAbsent(at=answer.read_at, client_order_id=order_id))
             return
         self._pause(order_id)
-
-    def _remember_told(self, order_id: str) -> None:
-        now = self._clock.monotonic()
-        if len(self._told_at) > 10_000:
-            self._told_at = {key: at for key, at in self._told_at.items() if now - at < AGAIN_SECONDS}
-        self._told_at[order_id] = now
 
     def _pause(self, order_id: str) -> None:
         inquiry = self._open.get(order_id)

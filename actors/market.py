@@ -91,6 +91,12 @@ class MarketActor(pykka.ThreadingActor):
             case _:
                 raise TypeError(f"MarketActor cannot take {type(message).__name__}")
 
+    def on_start(self) -> None:
+        """A feed that never says anything must not look fresh."""
+        self._publish()
+        if not self._parts.lockstep:
+            self._arm()
+
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """Its account begins anew."""
         del exception_type, traceback
@@ -102,8 +108,6 @@ class MarketActor(pykka.ThreadingActor):
         if not self._fresh:
             self._fresh = True
             self._log.info("feed.recovered")
-        if self._timer is None and not self._parts.lockstep:
-            self._arm()
         quote = trusted(message.quote, self._parts.settings.max_deviation_percent)
         if (quote is not message.quote) != self._deviating:
             self._deviating = quote is not message.quote
@@ -154,7 +158,7 @@ class MarketActor(pykka.ThreadingActor):
             account=self._parts.settings.name,
             symbol=self._parts.symbol,
             quote=self._latest,
-            fresh=self._fresh,
+            fresh=self._fresh and self._latest is not None,
             settled=not self._waiting,
             updated_at=self._latest.at if self._latest else 0,
         )

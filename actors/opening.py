@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from actors.commands import refusal_of
 from actors.directory import Published
 from actors.domain.errors import DomainError
-from actors.domain.events import OpenPosition
+from actors.domain.events import ForeignOrderSeen, OpenPosition
 from actors.domain.model import Quote, Terms
 from actors.domain.opening import open_position, preview
 from actors.messages import Opened, OpenRequest, Previewed, Refusal
@@ -125,6 +125,12 @@ class Opening:
             return
         self._decided = True
         actor.take(None, position, effects, self._opened)
+        for order in () if request.adopt else foreign:
+            actor.apply(
+                ForeignOrderSeen(
+                    at=position.updated_at, venue_order_id=order.venue_order_id, description=describe(order)
+                )
+            )
         actor.manage()
 
     def _command(self, slot: SlotRead, foreign: list[VenueOrder]) -> OpenPosition:
@@ -155,12 +161,14 @@ class Opening:
             act_now=request.act_now,
             request_digest=request.digest,
             tags=request.tags,
-            kept_foreign_orders=tuple(order.venue_order_id for order in foreign),
+            kept_foreign_orders=tuple(order.venue_order_id for order in foreign) if request.adopt else (),
         )
 
     def _opened(self, published: Published) -> None:
         self._actor.opened()
-        self._answer(Opened(published=published))
+        for index, reply in enumerate(self._replies):
+            reply.set(Opened(published=published, repeated=index > 0))
+        self._replies = []
 
     def on_save_failed(self, error: Exception) -> None:
         """The first save was refused: the id exists (it is remembered for 30 days), or the shard is not ours."""
@@ -191,6 +199,12 @@ def terms_of(actor: "PositionActor") -> Terms:
         resident_step_percent=account.resident_step_percent,
         stop_triggers=actor.parts.stop_triggers,
     )
+
+
+def describe(order: VenueOrder) -> str:
+    """An order in a few words, for an alert."""
+    words = f"{order.kind.value} {order.side.value} {order.quantity:f}"
+    return words if order.trigger_price is None else f"{words} at {order.trigger_price:f}"
 
 
 def _foreign_exits(slot: SlotRead, order_tag: str) -> list[VenueOrder]:

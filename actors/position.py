@@ -249,6 +249,7 @@ class PositionActor(pykka.ThreadingActor):
         self._settle()
 
     def publish(self, position: Position) -> None:
+        """Show an acknowledged state."""
         self.parts.directory.positions[position.id] = Published(
             position_id=position.id,
             account=position.account,
@@ -326,6 +327,13 @@ class PositionActor(pykka.ThreadingActor):
             return max(self.parts.clock.now(), known)
         quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
         return known if quote is None else max(quote.at, known)
+
+    def amending(self) -> bool:
+        """Whether an amendment is accepted and not yet acknowledged: the version a caller knows is then out of date."""
+        published = self.parts.directory.positions.get(self.parts.position_id)
+        if self.position is None or published is None or published.position is None:
+            return False
+        return self.position.plan_revision != published.position.plan_revision
 
     def manage(self) -> None:
         """From now on prices of the symbol come here, and reports of the slot's orders."""

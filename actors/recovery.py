@@ -19,11 +19,12 @@ from actors.domain.events import (
     Reconciled,
 )
 from actors.domain.events import Recovered as PositionRecovered
-from actors.domain.model import ZERO, OrderKind, Position, Quote, Reason
+from actors.domain.model import ZERO, Micros, Position, Quote, Reason, Source
 from actors.domain.schema import load
-from actors.opening import terms_of
+from actors.opening import describe, terms_of
 from actors.runtime.base import tell
 from actors.traffic import BeginRecovery, GapRead, ReadGap, Recovered, SlotRead
+from actors.venues.base import Candle
 
 if TYPE_CHECKING:
     from actors.position import PositionActor
@@ -39,6 +40,8 @@ class Recovery:
         self._recovering = False
         self._read: SlotRead | None = None
         self._saved_at = 0
+        self._missing: set[Source] = set()
+        self._gaps: dict[Source, GapRead] = {}
 
     def begin(self, message: BeginRecovery) -> None:
         """Load the stored state and ask for the truth about its orders. Raises ValueError for a
@@ -93,15 +96,10 @@ class Recovery:
         if self._recovering and self._read is None and after is not None and after.observed is None:
             # A difference that waits for its second read is waited for: nothing acts before it is reconciled.
             self._read = slot
-            tell(
-                actor.parts.gateway,
-                ReadGap(
-                    symbol=actor.parts.symbol,
-                    source=position.plan.stop_source,
-                    since=self._saved_at,
-                    reply_to=actor.actor_ref,
-                ),
-            )
+            self._missing = {position.plan.stop_source, position.plan.targets_source}
+            for source in sorted(self._missing):
+                ask = ReadGap(symbol=actor.parts.symbol, source=source, since=self._saved_at, reply_to=actor.actor_ref)
+                tell(actor.parts.gateway, ask)
 
     def _foreign_and_orphans(self, position: Position, slot: SlotRead) -> None:
         actor = self._actor
@@ -120,38 +118,52 @@ class Recovery:
                     )
                 )
             else:
-                described = f"{order.kind.value} {order.side.value} {order.quantity:f}"
-                if order.kind is OrderKind.STOP_MARKET and order.trigger_price is not None:
-                    described += f" at {order.trigger_price:f}"
-                actor.apply(ForeignOrderSeen(at=slot.at, venue_order_id=order.venue_order_id, description=described))
+                actor.apply(
+                    ForeignOrderSeen(at=slot.at, venue_order_id=order.venue_order_id, description=describe(order))
+                )
 
     def on_gap(self, gap: GapRead) -> None:
-        """Backfill the extremes from completed candles that began after the last save, then go on."""
+        """Once the candles of both sources are in: backfill the extremes, then go on."""
         actor, position, slot = self._actor, self._actor.position, self._read
         if not self._recovering or position is None or slot is None:
             return
-        candles = [candle for candle in gap.candles if candle.at > self._saved_at]
-        if candles or not gap.complete:
-            highest = max(candles, key=lambda candle: candle.high, default=None)
-            lowest = min(candles, key=lambda candle: candle.low, default=None)
-            same_source = position.plan.targets_source is gap.source
-            actor.apply(
-                ExtremesBackfilled(
-                    at=max(slot.at, position.updated_at),
-                    exact=gap.complete,
-                    high=highest.high if highest else None,
-                    high_at=highest.at if highest else 0,
-                    low=lowest.low if lowest else None,
-                    low_at=lowest.at if lowest else 0,
-                    targets_high=highest.high if highest and same_source else None,
-                    targets_low=lowest.low if lowest and same_source else None,
-                )
-            )
+        self._gaps[gap.source] = gap
+        self._missing.discard(gap.source)
+        if self._missing:
+            return
+        self._backfill(position, slot)
         self._recovering = False
         quote = slot.quote if slot.quote is not None else Quote(at=slot.at)
         actor.apply(Reconciled(at=max(slot.at, position.updated_at), quote=quote))
         actor.manage()
         tell(actor.parts.supervisor, Recovered(position_id=position.id))
+
+    def _backfill(self, position: Position, slot: SlotRead) -> None:
+        """Only completed candles that began after the last save, and after the trail was armed, are taken."""
+        stops, targets = self._gaps[position.plan.stop_source], self._gaps[position.plan.targets_source]
+        highest, lowest = _extremes(stops, self._saved_at)
+        best_high, best_low = _extremes(targets, self._saved_at)
+        if highest is None and best_high is None and stops.complete:
+            return
+        self._actor.apply(
+            ExtremesBackfilled(
+                at=max(slot.at, position.updated_at),
+                exact=stops.complete,
+                high=highest.high if highest else None,
+                high_at=highest.at if highest else 0,
+                low=lowest.low if lowest else None,
+                low_at=lowest.at if lowest else 0,
+                targets_high=best_high.high if best_high else None,
+                targets_low=best_low.low if best_low else None,
+            )
+        )
+
+
+def _extremes(gap: GapRead, since: Micros) -> tuple[Candle | None, Candle | None]:
+    """The candles with the highest and the lowest price of those that began after `since`."""
+    candles = [candle for candle in gap.candles if candle.at > since]
+    highest = max(candles, key=lambda candle: candle.high, default=None)
+    return highest, min(candles, key=lambda candle: candle.low, default=None)
 
 
 def _own_direction(position: Position, slot: SlotRead) -> Decimal:

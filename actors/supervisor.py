@@ -34,6 +34,9 @@ from persistence.messages import (
     TakeShard,
 )
 
+# A lease may be given up before it runs out, so it is asked for more often than that.
+LONGEST_RETRY_SECONDS = 5.0
+
 
 class SupervisorActor(pykka.ThreadingActor):
     """Knows every actor; decides who runs."""
@@ -103,7 +106,7 @@ class SupervisorActor(pykka.ThreadingActor):
         self._log.warning(
             "lease.refused", shard=message.shard, why=message.message, retry_seconds=message.retry_seconds
         )
-        self._take_later(message.shard, message.retry_seconds)
+        self._take_later(message.shard, min(message.retry_seconds, LONGEST_RETRY_SECONDS))
 
     def _take_later(self, shard: str, seconds: float) -> None:
         self._roster.parts.runtime.clock.tell_after(seconds, self.actor_ref, Retake(shard=shard))

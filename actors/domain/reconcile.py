@@ -27,11 +27,17 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         step.change(observed=None)
         return
     held, tracked, read_at = event.quantity, position.remaining, event.read_at or event.at
+    repeated = position.observed is not None and position.observed.quantity == held and position.observed.at < read_at
     if held == tracked or (held == tracked + position.dust and held >= 0):
+        if position.disputed and not repeated:
+            # An order's own report said otherwise a moment ago: this, too, is believed on its second read.
+            step.change(observed=Observation(quantity=held, at=read_at))
+            step.observe("a size that was disputed is believed on its second read")
+            return
         step.change(observed=None, excess=ZERO, disputed=False)
     elif held > tracked:
         _take_excess(step, held - tracked, event)
-    elif position.observed is None or position.observed.quantity != held or position.observed.at >= read_at:
+    elif not repeated:
         if position.observed is None or position.observed.quantity != held:
             step.change(observed=Observation(quantity=held, at=read_at))
         step.observe("a difference is believed on its second read")

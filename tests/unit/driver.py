@@ -282,7 +282,11 @@ class Desk:
 
     def _reply(self, effect: Effect) -> Event | None:
         if isinstance(effect, Observe):
-            return None if "observe" in self.held else PositionObserved(at=self.at, quantity=self.venue)
+            if "observe" in self.held:
+                return None
+            # A gateway reads again a second later: two reads are never made at one moment.
+            self.at += SECOND
+            return PositionObserved(at=self.at, quantity=self.venue)
         if isinstance(effect, Note):
             return None
         if isinstance(effect, Submit):

@@ -219,7 +219,7 @@ def test_a_partial_that_ended_short_is_completed_only_after_two_reads() -> None:
 
 def test_two_reads_with_a_position_that_disagrees_do_not_raise_a_generation() -> None:
     """The position shrank by more than the trades show: the missing trade may still appear."""
-    desk = opened(PLAN, held=("target-",))
+    desk = opened(PLAN, held=("target-", "observe"))
     desk.price("101")
     short_fill(desk, "2")
     order = desk.order("target-1")

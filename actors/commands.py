@@ -7,10 +7,12 @@ from actors.directory import Published
 from actors.domain.errors import CommandRefused, DomainError, PlanRefused
 from actors.domain.events import AmendPlan, CloseManually
 from actors.domain.plans import parse_plan
-from actors.messages import Amended, AmendRequest, CloseAccepted, CloseRequest, Refusal
+from actors.messages import Amended, AmendRequest, CloseAccepted, CloseRequest, Opened, Refusal
 from actors.runtime.base import Reply
+from actors.traffic import AlsoAnswer
 
 if TYPE_CHECKING:
+    from actors.opening import Opening
     from actors.position import PositionActor
 
 
@@ -72,6 +74,18 @@ def refusal_of(error: DomainError) -> Refusal:
         first = error.faults[0]
         return Refusal(code=first.code, message=first.message, field=first.field, faults=error.faults)
     return Refusal(code="refused", message=str(error))
+
+
+def also_answer(actor: "PositionActor", opening: "Opening | None", message: AlsoAnswer) -> None:
+    """A repeat of the opening request, perhaps while the first is still under way."""
+    reply = message.request.reply
+    if opening is not None and actor.position is None:
+        opening.also(reply)
+    elif actor.version:
+        published = actor.parts.directory.positions[actor.parts.position_id]
+        reply.set(Opened(published=published, repeated=True))
+    else:
+        actor.answer_once_saved(lambda published: reply.set(Opened(published=published, repeated=True)))
 
 
 def refuse_late(message: object) -> None:

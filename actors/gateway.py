@@ -7,17 +7,17 @@ rejects.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 import pykka
 import structlog
 
 from actors.directory import Directory
-from actors.domain.events import OrderAbsent, OrderRefused, OrderReported, OrderUnknown
+from actors.domain.events import OrderAbsent, OrderRefused, OrderUnknown
 from actors.domain.model import Micros
 from actors.inquiries import Inquiries, Pace
 from actors.quarantine import Emergencies, EmergencyStop
+from actors.reports import report_of, slot_read
 from actors.runtime.base import Clock, Ref, tell
 from actors.settings import AccountSettings
 from actors.traffic import (
@@ -33,7 +33,6 @@ from actors.traffic import (
     ResumeFeed,
     SendOrder,
     SlotFreed,
-    SlotRead,
     SlotTaken,
     SymbolSettled,
 )
@@ -321,7 +320,7 @@ class GatewayActor(pykka.ThreadingActor):
             case CancelOrder(), _:
                 self._look_up_after(request)
             case ReadSlot(), AccountAnswered():
-                tell(request.reply_to, _slot_read(answer))
+                tell(request.reply_to, slot_read(answer))
             case ReadGap(), CandlesAnswered():
                 tell(
                     request.reply_to,
@@ -379,29 +378,3 @@ class GatewayActor(pykka.ThreadingActor):
             return quote.at
         # A venue with a time of its own is not asked for the wall's: 0 is before everything, and changes no stamp.
         return 0 if self._parts.venue.traits.own_time else self._parts.clock.now()
-
-
-def report_of(order: VenueOrder, *, read_back: bool, venue_quantity: Decimal | None) -> OrderReported:
-    """A venue's order as the domain's event. The venue's signed quantity becomes a size."""
-    return OrderReported(
-        at=order.updated_at,
-        client_order_id=order.client_order_id,
-        state=order.state,
-        quantity=order.quantity,
-        filled=order.filled,
-        trades=order.trades,
-        read_back=read_back,
-        venue_quantity=None if venue_quantity is None else abs(venue_quantity),
-    )
-
-
-def _slot_read(answer: AccountAnswered) -> SlotRead:
-    return SlotRead(
-        symbol=answer.symbol,
-        position=answer.position,
-        orders=answer.orders,
-        trades=answer.trades,
-        quote=answer.quote,
-        instrument=answer.instrument,
-        at=answer.read_at,
-    )

@@ -7,8 +7,9 @@ only on two reads after the last moment at which the venue could still have acce
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actors.domain.events import OrderAbsent, OrderReported, OrderState
+from actors.domain.events import OrderAbsent, OrderState
 from actors.domain.model import OrderKind
+from actors.reports import report_of
 from actors.runtime.base import Clock, Ref, tell
 from actors.settings import AccountSettings
 from actors.traffic import LookUpOrder
@@ -172,19 +173,7 @@ class Inquiries:
             else:
                 del self._open[order_id]
                 self._told.mark(order_id)
-            tell(
-                inquiry.reply_to,
-                OrderReported(
-                    at=order.updated_at,
-                    client_order_id=order_id,
-                    state=order.state,
-                    quantity=order.quantity,
-                    filled=order.filled,
-                    trades=order.trades,
-                    read_back=True,
-                    venue_quantity=None if answer.venue_quantity is None else abs(answer.venue_quantity),
-                ),
-            )
+            tell(inquiry.reply_to, report_of(order, read_back=True, venue_quantity=answer.venue_quantity))
             return
         if self._clock.monotonic() >= inquiry.absent_from:
             inquiry.absent_reads += 1

@@ -5,7 +5,7 @@ acknowledged let the effects go, those that the acknowledged state still wants. 
 before.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ import pykka
 import structlog
 
 from actors.audit import line_of, plain
-from actors.commands import amend, close, refuse_late
-from actors.directory import Directory, Published
+from actors.commands import also_answer, amend, close, refuse_late
+from actors.directory import Published
 from actors.domain.advance import advance
 from actors.domain.events import (
     Cancel,
@@ -33,11 +33,11 @@ from actors.domain.orders import quiet
 from actors.domain.outcomes import wanted
 from actors.domain.prices import next_deadline
 from actors.domain.schema import SCHEMA, dump
-from actors.messages import AmendRequest, CloseRequest, Opened
+from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
+from actors.position_parts import PositionParts
 from actors.recovery import Recovery
-from actors.runtime.base import Clock, Ref, tell
-from actors.settings import AccountSettings
+from actors.runtime.base import tell
 from actors.traffic import (
     ActorFailed,
     AlsoAnswer,
@@ -62,32 +62,17 @@ from persistence.messages import Save, Saved, SaveFailed
 
 CONFIRM_SECONDS = 1.0
 SHORTEST_WAKE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PositionParts:
-    """What a PositionActor works with; `order_tag` is the installation's 8 hex digits."""
-
-    position_id: str
-    epoch: int
-    account: AccountSettings
-    symbol: str
-    order_tag: str
-    clock: Clock
-    directory: Directory
-    gateway: Ref
-    market: Ref
-    persistence: Ref
-    supervisor: Ref
-    stop_triggers: tuple[Any, ...]
-    lockstep: bool
-    own_time: bool
-    publish: Callable[[Mapping[str, Any]], None]
+LOOK_AROUND_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Wake:
     """A reminder that time alone may change something."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LookAround:
+    """A reminder to read the slot: changes by hand are found also while nothing else happens."""
 
 
 @dataclass(slots=True)
@@ -120,7 +105,7 @@ class PositionActor(pykka.ThreadingActor):
         self._sequence = 0
         self._wake_at: Micros | None = None
         self._ended = False
-        self._opening: Opening | None = None
+        self.opening: Opening | None = None
         self._recovery: Recovery | None = None
         self.log = structlog.get_logger().bind(position=parts.position_id, account=parts.account.name)
 
@@ -138,16 +123,16 @@ class PositionActor(pykka.ThreadingActor):
                 self._on_save_failed(message)
             case SlotRead():
                 self._observing = max(0, self._observing - 1)
-                reader = self._opening or self.recovery
+                reader = self.opening or self.recovery
                 reader.on_slot(message)
                 self._settle()
             case GapRead():
                 self.recovery.on_gap(message)
             case BeginOpening():
-                self._opening = Opening(self, message.request)
-                self._opening.begin()
+                self.opening = Opening(self, message.request)
+                self.opening.begin()
             case AlsoAnswer():
-                self._also_answer(message)
+                also_answer(self, self.opening, message)
             case BeginRecovery():
                 self.version, self._epoch = message.version, message.epoch
                 self.recovery.begin(message)
@@ -157,6 +142,9 @@ class PositionActor(pykka.ThreadingActor):
                 amend(self, message)
             case _Wake():
                 self._on_wake()
+            case _LookAround():
+                self.read_slot()
+                self._look_around_later()
             case _ if isinstance(message, Event):
                 self.apply(message)
             case _:
@@ -261,8 +249,8 @@ class PositionActor(pykka.ThreadingActor):
 
     def _on_save_failed(self, message: SaveFailed) -> None:
         """Definite: another version is stored, or another keeper owns the shard. This actor cannot go on."""
-        if self._opening is not None and self.version == 0:
-            self._opening.on_save_failed(message.error)
+        if self.opening is not None and self.version == 0:
+            self.opening.on_save_failed(message.error)
             return
         self._ended = True
         failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=str(message.error))
@@ -339,6 +327,12 @@ class PositionActor(pykka.ThreadingActor):
         """From now on prices of the symbol come here, and reports of the slot's orders."""
         self.take_slot()
         tell(self.parts.market, Register(position_id=self.parts.position_id, ref=self.actor_ref))
+        self._look_around_later()
+
+    def _look_around_later(self) -> None:
+        """In lockstep the market waits for every read, and nobody changes anything by hand at that speed."""
+        if not self.parts.lockstep:
+            self.parts.clock.tell_after(LOOK_AROUND_SECONDS, self.actor_ref, _LookAround())
 
     def take_slot(self) -> None:
         """From now on reports of the slot's orders come here."""
@@ -378,17 +372,9 @@ class PositionActor(pykka.ThreadingActor):
         self.apply(TimePassed(at=self.event_time()))
         self._arm_wake(self.position or position)
 
-    def _also_answer(self, message: AlsoAnswer) -> None:
-        """A repeat of the opening request, perhaps while the first is still under way."""
-        request = message.request
-        if self._opening is not None and self.position is None:
-            self._opening.also(request.reply)
-        elif self.version:
-            published = self.parts.directory.positions[self.parts.position_id]
-            request.reply.set(Opened(published=published, repeated=True))
-        else:
-            opened: Callable[[Published], None] = lambda done: request.reply.set(Opened(published=done, repeated=True))  # noqa: E731
-            self._waiting.append(_Waiting(self._change, answer=opened))
+    def answer_once_saved(self, answer: Callable[[Published], None]) -> None:
+        """Answer when the present state is acknowledged."""
+        self._waiting.append(_Waiting(self._change, answer=answer))
 
     def opened(self) -> None:
         """The opening is durable: the slot is ours."""

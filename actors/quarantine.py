@@ -5,7 +5,7 @@ orphan there, which is replaced by a proper one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import structlog
@@ -174,7 +174,7 @@ class Emergencies:
                 stop,
                 answer.position,
                 missing,
-                request_id=self._track(stop),
+                request_id="",
                 account=self._settings.name,
                 signed_at=signed_at,
                 expires_after_seconds=self._settings.request_expiry_seconds,
@@ -182,4 +182,4 @@ class Emergencies:
         if request is None:
             tell_outcome(stop, None)
         else:
-            self._venue.submit(request)
+            self._venue.submit(replace(request, request_id=self._track(stop)))

@@ -14,7 +14,8 @@ from actors.domain.model import Phase, Position
 from actors.domain.schema import load
 from actors.gateway import GatewayActor, GatewayParts
 from actors.market import MarketActor, MarketParts
-from actors.position import PositionActor, PositionParts
+from actors.position import PositionActor
+from actors.position_parts import PositionParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.settings import AccountSettings
 from actors.traffic import MarketsReady, Unwatch, Watch

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.crash_report import compare, essence, executions, report
 
 ROOT = Path(__file__).resolve().parent.parent
 MONTH = ROOT.parent / "shared" / "data" / "btc-perp-2022-01-1m.csv"
@@ -295,41 +298,6 @@ class Player:
             cursor = f"&cursor={page['next']}"
 
 
-def essence(position: dict[str, Any]) -> dict[str, Any]:
-    """What no kill may change. Versions, epochs and the numbers of resident stops may differ."""
-    left_out = ("version", "epoch", "updated_at", "pending")
-    kept = {key: value for key, value in position.items() if key not in left_out}
-    if kept["resident_stop"] is not None:
-        kept["resident_stop"] = {key: kept["resident_stop"][key] for key in ("quantity", "status")}
-    return kept
-
-
-def executions(folder: Path) -> list[tuple[str, ...]]:
-    """Every execution in the paper exchange's own ledger, without ids that differ between installations."""
-    ledger = sqlite3.connect(f"file:{folder / 'data' / 'paper-paper.sqlite'}?mode=ro", uri=True)
-    try:
-        rows = ledger.execute("select symbol, side, quantity, price, at from trades order by rowid").fetchall()
-    finally:
-        ledger.close()
-    return [tuple(str(value) for value in row) for row in rows]
-
-
-def compare(calm: dict[str, Any], killed: dict[str, Any]) -> list[str]:
-    """Every difference, in words; empty when there is none."""
-    differences = []
-    for position_id in sorted(calm.keys() | killed.keys()):
-        one, other = calm.get(position_id), killed.get(position_id)
-        if one is None or other is None:
-            differences.append(f"{position_id}: only in the {'killed' if one is None else 'calm'} run")
-            continue
-        differences += [
-            f"{position_id}: {key}: {one[key]!r} without kills, {other[key]!r} with"
-            for key in one
-            if one[key] != other[key]
-        ]
-    return differences
-
-
 def run(campaign: Campaign, folder: Path, *, say: Any = print) -> list[str]:
     """Play both runs and compare; the differences."""
     rows = month(campaign.bars)
@@ -364,23 +332,6 @@ def run(campaign: Campaign, folder: Path, *, say: Any = print) -> list[str]:
     return differences
 
 
-def report(results: list[dict[str, Any]], differences: list[str], say: Any) -> None:
-    """The comparison, position by position."""
-    calm, killed = results
-    say(f"{'position':10} {'side':6} {'entry':>10} {'exits':44} {'gross':>12}  same")
-    for position_id in sorted(calm, key=lambda name: (int(name[1:].split("-")[0]), name)):
-        one = calm[position_id]
-        exits = ", ".join(
-            f"{fill['leg']} {fill['quantity']} at {fill['price']}" for fill in one["fills"] if fill["leg"] != "entry"
-        )
-        same = "yes" if killed.get(position_id) == one else "NO"
-        entry, gross = str(one["entry_price"]), str(one["realized_pnl"])
-        say(f"{position_id:10} {one['side']:6} {entry:>10} {exits or one['phase']:44} {gross:>12}  {same}")
-    say(f"{len(calm)} positions, {len(differences)} differences")
-    for difference in differences[:50]:
-        say(f"  {difference}")
-
-
 def main() -> None:
     """Read the options, play, exit 1 on any difference."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -403,8 +354,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="exitkeeper-crash-") as folder:
         sys.exit(1 if run(campaign, Path(folder)) else 0)
 
-
-sys.path.insert(0, str(ROOT))
 
 if __name__ == "__main__":
     main()

@@ -7,96 +7,55 @@ replay exactly. Records carry `extra`: fields that a newer release wrote and thi
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
+
+from actors.domain.words import (
+    DistanceKind,
+    IntentStatus,
+    LevelKind,
+    OrderKind,
+    OrderSide,
+    Phase,
+    Reason,
+    Side,
+    Source,
+)
+
+__all__ = [
+    "HUNDRED",
+    "ZERO",
+    "CloseRequest",
+    "Distance",
+    "DistanceKind",
+    "Excursion",
+    "Fill",
+    "Instrument",
+    "Intent",
+    "IntentStatus",
+    "Level",
+    "LevelKind",
+    "Micros",
+    "Observation",
+    "OrderKind",
+    "OrderSide",
+    "Phase",
+    "Plan",
+    "PlannedTarget",
+    "Position",
+    "Quote",
+    "Reason",
+    "Record",
+    "Side",
+    "Source",
+    "Target",
+    "TargetStep",
+    "Terms",
+]
 
 Micros = int
 
 ZERO = Decimal(0)
 HUNDRED = Decimal(100)
-
-
-class Side(StrEnum):
-    """The direction of a position."""
-
-    LONG = "long"
-    SHORT = "short"
-
-    @property
-    def sign(self) -> int:
-        """+1 for a long, -1 for a short: 'better' means sign·a > sign·b."""
-        return 1 if self is Side.LONG else -1
-
-
-class OrderSide(StrEnum):
-    """The direction of an order."""
-
-    BUY = "buy"
-    SELL = "sell"
-
-
-class Phase(StrEnum):
-    """Where a position is in its life."""
-
-    OPENING = "opening"
-    OPEN = "open"
-    RUNNER = "runner"
-    CLOSING = "closing"
-    CLOSED = "closed"
-    QUARANTINED = "quarantined"
-
-
-class Source(StrEnum):
-    """Which price of the market triggers."""
-
-    MARK = "mark"
-    LAST = "last"
-    BID_ASK = "bid_ask"
-
-
-class Reason(StrEnum):
-    """Why a quantity was bought or sold."""
-
-    ENTRY = "entry"
-    TAKE_PROFIT = "take_profit"
-    STOP_LOSS = "stop_loss"
-    BREAKEVEN = "breakeven"
-    TARGET_STOP = "target_stop"
-    TRAILING_STOP = "trailing_stop"
-    TIME_LIMIT = "time_limit"
-    MANUAL = "manual"
-    EXTERNAL = "external"
-    LIQUIDATED = "liquidated"
-    ADL = "adl"
-
-
-class IntentStatus(StrEnum):
-    """What is known of one intent.
-
-    `planned` is decided and waits (owed); `sent` may have left, or may leave as soon as it is durable; `resting` was
-    read back at the venue; `unknown` may or may not have been executed. The other three are terminal.
-    """
-
-    PLANNED = "planned"
-    SENT = "sent"
-    RESTING = "resting"
-    UNKNOWN = "unknown"
-    FILLED = "filled"
-    REFUSED = "refused"
-    WITHDRAWN = "withdrawn"
-
-    @property
-    def terminal(self) -> bool:
-        """Nothing more can happen to the order."""
-        return self in (IntentStatus.FILLED, IntentStatus.REFUSED, IntentStatus.WITHDRAWN)
-
-
-class OrderKind(StrEnum):
-    """How an order executes. A stop_market order is of the venue's trigger class, the others are plain."""
-
-    MARKET = "market"
-    STOP_MARKET = "stop_market"
-    LIMIT = "limit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,17 +77,6 @@ class Instrument(Record):
     taker_fee_percent: Decimal = ZERO
 
 
-class LevelKind(StrEnum):
-    """How a level is given; see the plan schema."""
-
-    PERCENT = "percent"
-    PRICE = "price"
-    ATR = "atr"
-    R = "r"
-    BREAKEVEN = "breakeven"
-    TARGET = "target"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level(Record):
     """One price, relative or absolute. For `breakeven`, `fees` says whether the fees are included;
@@ -138,14 +86,6 @@ class Level(Record):
     kind: LevelKind
     value: Decimal = ZERO
     fees: bool = False
-
-
-class DistanceKind(StrEnum):
-    """How a trailing distance is given."""
-
-    PERCENT = "percent"
-    PRICE = "price"
-    ATR = "atr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,8 +183,8 @@ class Fill(Record):
 class Intent(Record):
     """The durable decision to send one order for one leg.
 
-    `level` is the target price that a partial's price bound refers to; `trigger_price` belongs to a resident stop.
-    `reads` counts agreeing reads of a terminal order that filled less than it asked for.
+    `level` is the target price of a partial's bound; `trigger_price` is a resident stop's; `reads` counts the
+    reads of a terminal order that filled short.
     """
 
     leg: str

@@ -109,14 +109,16 @@ class Keeper:
         """Start a keeper; after `crash` it finds what the former one left."""
         self.boots += 1
         clock = self.simulator.clock
-        venue = PaperVenue(
-            account="paper", settings=self.paper, runtime=self.simulator, exchange=self.exchange
-        )
+        venue = PaperVenue(account="paper", settings=self.paper, runtime=self.simulator, exchange=self.exchange)
         self.house = assemble(
             self.simulator,
             store=MemoryStore(
-                newest_schema=SCHEMA, known_fields=known_fields(), now=clock.monotonic, server=self.server,
-                new_write_id=self._write_id(), faults=self._fault,
+                newest_schema=SCHEMA,
+                known_fields=known_fields(),
+                now=clock.monotonic,
+                server=self.server,
+                new_write_id=self._write_id(),
+                faults=self._fault,
             ),
             failure_log=self.failures,
             accounts=(self.settings,),

@@ -255,8 +255,13 @@ def cancel_by_hand(keeper: Keeper, client_order_id: str) -> None:
     now = keeper.simulator.clock.now()
     keeper.exchange.cancel(
         CancelRequest(
-            request_id="by-hand", account="paper", symbol=SYMBOL, client_order_id=client_order_id,
-            kind=OrderKind.STOP_MARKET, signed_at=now, expires_after_seconds=5.0,
+            request_id="by-hand",
+            account="paper",
+            symbol=SYMBOL,
+            client_order_id=client_order_id,
+            kind=OrderKind.STOP_MARKET,
+            signed_at=now,
+            expires_after_seconds=5.0,
         ),
         now,
     )

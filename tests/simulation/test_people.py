@@ -15,8 +15,10 @@ from tests.simulation.house import Keeper
 SEEDS = range(6)
 TIGHT: dict[str, Any] = {
     "stop": {"percent": "1"},
-    "targets": [{"number": 1, "at": {"percent": "1"}, "close": "0.6", "then": {"stop": {"percent": "0"}}},
-                {"at": {"percent": "3"}, "close": "0.2"}],
+    "targets": [
+        {"number": 1, "at": {"percent": "1"}, "close": "0.6", "then": {"stop": {"percent": "0"}}},
+        {"at": {"percent": "3"}, "close": "0.2"},
+    ],
 }
 
 
@@ -59,7 +61,8 @@ def test_an_adopted_position_has_the_venues_quantity_and_price(tmp_path: Path, s
     keeper.moves(60600, 60000)
     assert [(order.side, order.quantity) for order in keeper.sent()] == [(OrderSide.SELL, Decimal("0.6"))]
     assert [(fill.leg, fill.quantity) for fill in keeper.position().fills] == [
-        ("target-1", Decimal("0.6")), ("stop", Decimal("0.4"))
+        ("target-1", Decimal("0.6")),
+        ("stop", Decimal("0.4")),
     ]
     assert keeper.position().close_reason == "breakeven"
     assert keeper.venue().position is None
@@ -286,8 +289,10 @@ def test_two_amendments_of_one_version_at_once_take_one(tmp_path: Path) -> None:
         replies = [keeper.simulator.reply() for _ in range(2)]
         for reply, percent in zip(replies, ("1", "0.9"), strict=True):
             body = {**TIGHT, "stop": {"percent": percent}}
-            tell(keeper.house.supervisor,
-                 AmendRequest(position_id="p1", body=body, reply=reply, expected_version=version))
+            tell(
+                keeper.house.supervisor,
+                AmendRequest(position_id="p1", body=body, reply=reply, expected_version=version),
+            )
         answers = [reply.get(timeout=5) for reply in replies]
         assert [type(answer) for answer in answers] == [Amended, Refusal], seed
 

@@ -122,9 +122,7 @@ def test_a_crash_while_a_stop_is_moved_never_leaves_none(tmp_path: Path, story: 
         keeper = started(tmp_path / str(crash_at), seed=crash_at)
         count = 0
 
-        def look(
-            actor: object, message: object, keeper: Keeper = keeper, crash_at: int = crash_at
-        ) -> None:
+        def look(actor: object, message: object, keeper: Keeper = keeper, crash_at: int = crash_at) -> None:
             nonlocal count
             count += 1
             slot = keeper.venue()
@@ -190,9 +188,7 @@ def test_the_price_is_through_the_stop_at_boot(tmp_path: Path, seed: int) -> Non
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("targets_source", ["bid_ask", "mark"])
-def test_a_target_passed_only_while_nobody_was_there_is_not_hit(
-    tmp_path: Path, seed: int, targets_source: str
-) -> None:
+def test_a_target_passed_only_while_nobody_was_there_is_not_hit(tmp_path: Path, seed: int, targets_source: str) -> None:
     """It is told as missed, once, and acts on nothing; whichever price triggers it."""
     keeper = Keeper(tmp_path, [60000], seed=seed)
     keeper.start()

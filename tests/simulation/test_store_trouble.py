@@ -135,7 +135,8 @@ def test_a_full_close_that_was_never_saved_is_recognised_after_a_crash(tmp_path:
     position = keeper.position()
     assert (position.phase, position.close_reason) == (Phase.CLOSED, "trailing_stop")
     assert [(fill.leg, fill.quantity) for fill in position.fills[1:]] == [
-        ("target-1", Decimal("0.6")), ("stop", Decimal("0.4"))
+        ("target-1", Decimal("0.6")),
+        ("stop", Decimal("0.4")),
     ]
     assert reductions(keeper) == [Decimal("0.6"), Decimal("0.4")]
 

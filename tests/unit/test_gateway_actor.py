@@ -406,8 +406,14 @@ def held_without_stop(request: Any) -> AccountAnswered:
     """The venue holds a position, and nothing rests."""
     held = VenuePosition(symbol=SYMBOL, side=Side.LONG, quantity=Decimal(1), entry_price=Decimal(60000))
     return AccountAnswered(
-        request_id=request.request_id, symbol=SYMBOL, position=held, orders=(), trades=(), quote=None,
-        instrument=INSTRUMENT, read_at=7,
+        request_id=request.request_id,
+        symbol=SYMBOL,
+        position=held,
+        orders=(),
+        trades=(),
+        quote=None,
+        instrument=INSTRUMENT,
+        read_at=7,
     )
 
 

@@ -1,0 +1,34 @@
+"""What a venue answers, in the words of the domain and of the positions."""
+
+from decimal import Decimal
+
+from actors.domain.events import OrderReported
+from actors.traffic import SlotRead
+from actors.venues.base import AccountAnswered, VenueOrder
+
+
+def report_of(order: VenueOrder, *, read_back: bool, venue_quantity: Decimal | None) -> OrderReported:
+    """A venue's order as the domain's event. The venue's signed quantity becomes a size."""
+    return OrderReported(
+        at=order.updated_at,
+        client_order_id=order.client_order_id,
+        state=order.state,
+        quantity=order.quantity,
+        filled=order.filled,
+        trades=order.trades,
+        read_back=read_back,
+        venue_quantity=None if venue_quantity is None else abs(venue_quantity),
+    )
+
+
+def slot_read(answer: AccountAnswered) -> SlotRead:
+    """A read of one symbol of the account as a read of its slot."""
+    return SlotRead(
+        symbol=answer.symbol,
+        position=answer.position,
+        orders=answer.orders,
+        trades=answer.trades,
+        quote=answer.quote,
+        instrument=answer.instrument,
+        at=answer.read_at,
+    )

@@ -5,21 +5,20 @@ that the shard's lease outlives the request's expiry: a keeper that froze in bet
 rejects.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pykka
 import structlog
 
-from actors.directory import Directory
 from actors.domain.events import OrderAbsent, OrderRefused, OrderUnknown
 from actors.domain.model import Micros
+from actors.gateway_parts import GatewayParts
 from actors.inquiries import Inquiries, Pace
+from actors.past_lease import GuardedClose, PastLease
 from actors.quarantine import Emergencies, EmergencyStop
 from actors.reports import report_of, slot_read
-from actors.runtime.base import Clock, Ref, tell
-from actors.settings import AccountSettings
+from actors.runtime.base import Ref, tell
 from actors.traffic import (
     ActorFailed,
     CancelForeign,
@@ -48,28 +47,12 @@ from actors.venues.base import (
     OrderUpdated,
     PricesUpdated,
     RequestFailed,
-    Venue,
     VenueFailed,
     VenueOrder,
     VenueUnavailable,
 )
-from persistence.lease import LeaseBoard, boottime
 
 RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayParts:
-    """What a GatewayActor works with."""
-
-    settings: AccountSettings
-    venue: Venue
-    clock: Clock
-    leases: LeaseBoard
-    directory: Directory
-    order_tag: str
-    supervisor: Ref
-    boottime: Callable[[], float] = boottime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +91,7 @@ class GatewayActor(pykka.ThreadingActor):
         self._emergencies = Emergencies(
             venue=parts.venue, settings=parts.settings, order_tag=parts.order_tag, sign=self._sign, track=self._track
         )
+        self._past_lease = PastLease(parts=parts, track=self._track, submit=self._submit, refuse=self._not_sent)
         self._log = structlog.get_logger().bind(account=parts.settings.name)
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
@@ -191,11 +175,14 @@ class GatewayActor(pykka.ThreadingActor):
         return request_id
 
     def _send(self, message: SendOrder) -> None:
-        submit = message.submit
         signed_at = self._sign()
-        if signed_at is None:
+        if signed_at is not None:
+            self._submit(message, signed_at)
+        elif not self._past_lease.begin(message):
             self._not_sent(message, "the lease of the shard is not ours for long enough")
-            return
+
+    def _submit(self, message: SendOrder, signed_at: Micros) -> None:
+        submit = message.submit
         self._inquiries.sent(submit.client_order_id)
         request_id = self._track(message)
         self._log.info(
@@ -307,6 +294,8 @@ class GatewayActor(pykka.ThreadingActor):
         if request is None:
             return
         match request, answer:
+            case GuardedClose(), _:
+                self._past_lease.on_answer(request, answer)
             case SendOrder(), OrderAnswered(order=VenueOrder()):
                 self._report(request.reply_to, answer, read_back=False)
             case SendOrder(), RequestFailed(error=OrderRejected()):
@@ -342,6 +331,8 @@ class GatewayActor(pykka.ThreadingActor):
             self._unknown(request)
         elif isinstance(request, CancelOrder):
             self._look_up_after(request)
+        elif isinstance(request, GuardedClose):
+            self._past_lease.on_answer(request, None)
         elif isinstance(request, EmergencyStop):
             self._emergencies.on_answer(request, None)
         elif request is not None:

@@ -3,6 +3,7 @@
 Nothing is saved or sent for a refusal or a preview.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actors.commands import refusal_of
@@ -121,7 +122,7 @@ class Opening:
                 return
             position, effects = open_position(command)
         except DomainError as error:
-            self._refuse(refusal_of(error))
+            self._refuse(_of_plan(refusal_of(error)))
             return
         self._decided = True
         actor.take(None, position, effects, self._opened)
@@ -199,6 +200,16 @@ def terms_of(actor: "PositionActor") -> Terms:
         resident_step_percent=account.resident_step_percent,
         stop_triggers=actor.parts.stop_triggers,
     )
+
+
+def _of_plan(refusal: Refusal) -> Refusal:
+    """The refusal with its fields named as in the request, where stop and targets stand under `plan`."""
+
+    def name(field: str) -> str:
+        return f"plan.{field}" if field.startswith(("stop", "targets")) else field
+
+    faults = tuple(replace(fault, field=name(fault.field)) for fault in refusal.faults)
+    return replace(refusal, field=name(refusal.field), faults=faults)
 
 
 def describe(order: VenueOrder) -> str:

@@ -12,17 +12,14 @@ from typing import Any
 import pykka
 import structlog
 
-from actors.audit import line_of, plain
+from actors.audit import line_of
 from actors.commands import also_answer, amend, close, refuse_late
 from actors.directory import Published
 from actors.domain.advance import advance
 from actors.domain.events import (
-    Cancel,
     Effect,
     Event,
-    LookUp,
     Note,
-    Observe,
     OrderWithheld,
     PriceMoved,
     Submit,
@@ -33,6 +30,7 @@ from actors.domain.orders import quiet
 from actors.domain.outcomes import wanted
 from actors.domain.prices import next_deadline
 from actors.domain.schema import SCHEMA, dump
+from actors.effects import release
 from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
 from actors.position_parts import PositionParts
@@ -43,16 +41,13 @@ from actors.traffic import (
     AlsoAnswer,
     BeginOpening,
     BeginRecovery,
-    CancelOrder,
     Finished,
     GapRead,
-    LookUpOrder,
     MarketPrice,
     OpeningEnded,
     PriceSettled,
     ReadSlot,
     Register,
-    SendOrder,
     SlotFreed,
     SlotRead,
     SlotTaken,
@@ -60,7 +55,6 @@ from actors.traffic import (
 )
 from persistence.messages import Save, Saved, SaveFailed
 
-CONFIRM_SECONDS = 1.0
 SHORTEST_WAKE_SECONDS = 1.0
 LOOK_AROUND_SECONDS = 30.0
 
@@ -192,7 +186,7 @@ class PositionActor(pykka.ThreadingActor):
             self._save(after, notes)
         for effect in effects:
             if isinstance(effect, Submit) and effect.urgent:
-                self._release(effect)
+                release(self, effect)
             else:
                 self._waiting.append(_Waiting(self._change, effect=effect))
         if answer is not None:
@@ -223,6 +217,9 @@ class PositionActor(pykka.ThreadingActor):
     def _on_saved(self, message: Saved) -> None:
         if message.change <= self._acked_change:
             return
+        if message.epoch != self.parts.epoch:
+            self._on_saved_later(message)
+            return
         acknowledged = self._states.get(message.change)
         self._acked_change = message.change
         self.version, self._epoch = message.version, message.epoch
@@ -235,6 +232,18 @@ class PositionActor(pykka.ThreadingActor):
             self._finish()
             return
         self._settle()
+
+    def _on_saved_later(self, message: Saved) -> None:
+        """It was saved under a later epoch: durable, but another life of this position acts on it, not this one."""
+        acknowledged = self._states.get(message.change)
+        self._ended = True
+        if acknowledged is None:
+            return
+        self.version, self._epoch = message.version, message.epoch
+        self.publish(acknowledged)
+        for waiting in self._waiting:
+            if waiting.answer is not None and waiting.change <= message.change:
+                waiting.answer(self.parts.directory.positions[acknowledged.id])
 
     def publish(self, position: Position) -> None:
         """Show an acknowledged state."""
@@ -269,25 +278,9 @@ class PositionActor(pykka.ThreadingActor):
             elif isinstance(waiting.effect, Submit) and not wanted(acknowledged, waiting.effect.client_order_id):
                 withheld.append(waiting.effect.client_order_id)
             elif waiting.effect is not None:
-                self._release(waiting.effect)
+                release(self, waiting.effect)
         for order_id in withheld:
             self.apply(OrderWithheld(at=self.event_time(), client_order_id=order_id))
-
-    def _release(self, effect: Effect) -> None:
-        parts = self.parts
-        match effect:
-            case Submit():
-                tell(parts.gateway, SendOrder(symbol=parts.symbol, submit=effect, reply_to=self.actor_ref))
-            case Cancel():
-                tell(parts.gateway, CancelOrder(symbol=parts.symbol, cancel=effect, reply_to=self.actor_ref))
-            case LookUp():
-                tell(parts.gateway, LookUpOrder(symbol=parts.symbol, look_up=effect, reply_to=self.actor_ref))
-            case Observe():
-                self.read_slot(delay_seconds=CONFIRM_SECONDS)
-            case Note():
-                write = self.log.warning if effect.alert else self.log.info
-                write(effect.name, **plain(effect.fields))
-                parts.publish({**line_of(effect, parts.position_id), "account": parts.account.name})
 
     def read_slot(self, *, delay_seconds: float = 0.0) -> None:
         """Ask the gateway for the venue's view of this slot."""

@@ -59,7 +59,9 @@ class Recovery:
             # What is stored was acknowledged, whatever the comeback will change.
             actor.publish(position)
         at = max(position.updated_at, actor.event_time())
-        event = PositionRecovered(at=at, terms=terms_of(actor), instrument=position.instrument)
+        event = PositionRecovered(
+            at=at, terms=terms_of(actor), instrument=position.instrument, takeover=message.takeover
+        )
         after, effects = advance(position, event)
         # A spilled state is not the stored one: it is saved again, whatever the comeback itself changes.
         actor.take(None if message.spilled else position, after, effects)

@@ -12,7 +12,8 @@ import structlog
 from actors.directory import AccountStatus, Directory, Published
 from actors.domain.model import Phase, Position
 from actors.domain.schema import load
-from actors.gateway import GatewayActor, GatewayParts
+from actors.gateway import GatewayActor
+from actors.gateway_parts import GatewayParts
 from actors.market import MarketActor, MarketParts
 from actors.position import PositionActor
 from actors.position_parts import PositionParts

@@ -10,7 +10,7 @@ import structlog
 
 from actors.admission import Admission
 from actors.casualties import Casualties
-from actors.domain.schema import load
+from actors.domain.schema import SCHEMA, load
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
 from actors.roster import Account, Managed, Roster, SupervisorParts
 from actors.runtime.base import tell
@@ -119,6 +119,7 @@ class SupervisorActor(pykka.ThreadingActor):
         if self._roster.draining:
             return
         accounts = self._roster.of_shard(message.shard)
+        self._stop_positions(message.shard)
         for account in accounts:
             account.started, account.resumed, account.recovering = True, False, set()
             account.epoch = message.epoch
@@ -137,8 +138,16 @@ class SupervisorActor(pykka.ThreadingActor):
                 version=snapshot.version,
                 epoch=message.epoch,
                 spilled=spill is not None,
+                takeover=message.takeover,
             )
             self._recover(snapshot.position_id, begin, names)
+        stored = {snapshot.position_id for snapshot in message.loaded.snapshots}
+        for position_id, spill in message.spills.items():
+            if position_id not in stored:
+                # A new position whose first save never arrived: nothing of it was sent, all of it was decided.
+                schema = message.spill_schemas.get(position_id, SCHEMA)
+                begin = BeginRecovery(state=spill, schema=schema, version=0, epoch=message.epoch, spilled=True)
+                self._recover(position_id, begin, names)
         for position_id, error in message.loaded.corrupt.items():
             self._casualties.quarantine_unreadable(position_id, accounts[0].settings.name, "", str(error))
         for account in accounts:
@@ -192,24 +201,36 @@ class SupervisorActor(pykka.ThreadingActor):
             self._log.info("service.ready", accounts=len(self._roster.accounts), positions=len(self._roster.managed))
 
     def _on_shard_lost(self, message: ShardLost) -> None:
-        """Not ours any more: stand down. A lease that merely ran out is taken again by the persistence actor."""
-        detail = "another keeper owns it" if message.fenced else "its lease ran out"
-        self._stand_down(message.shard, message.epoch, detail)
-        if message.fenced and not self._roster.draining:
-            self._take(message.shard)
+        """Fenced: stand down. Merely run out (the store is out of reach): watch on, within what the gateways allow.
+
+        The persistence actor takes such a lease again by itself, and everything is then reconciled anew.
+        """
+        if message.fenced:
+            self._stand_down(message.shard, message.epoch, "another keeper owns it")
+            if not self._roster.draining:
+                self._take(message.shard)
+            return
+        for account in self._roster.of_shard(message.shard):
+            account.started = account.resumed = False
+            detail = "its lease ran out while Redis was out of reach; only protective full closes are made"
+            self._roster.publish_account(account, epoch=message.epoch, detail=detail)
 
     def _stand_down(self, shard: str, epoch: int, detail: str) -> None:
         """Stop everything of a shard; what is saved is all that counts when it is taken again."""
         for account in self._roster.of_shard(shard):
             account.started = account.resumed = False
             self._roster.publish_account(account, epoch=epoch, detail=detail)
-            for position_id, managed in list(self._roster.managed.items()):
-                if managed.account == account.settings.name:
-                    self._roster.stop(managed.ref, position_id)
-                    managed.ref = None
-                    if managed.opening:
-                        del self._roster.managed[position_id]
             self._roster.stop_account(account)
+        self._stop_positions(shard)
+
+    def _stop_positions(self, shard: str) -> None:
+        names = {account.settings.name for account in self._roster.of_shard(shard)}
+        for position_id, managed in list(self._roster.managed.items()):
+            if managed.account in names:
+                self._roster.stop(managed.ref, position_id)
+                managed.ref = None
+                if managed.opening:
+                    del self._roster.managed[position_id]
 
     def _begin_anew(self, name: str, error: str) -> None:
         """A gateway or market died: its whole account starts again from what is saved."""

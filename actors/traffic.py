@@ -32,11 +32,16 @@ class SlotFreed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOrder:
-    """Send one order, whose intent is durable (or urgent)."""
+    """Send one order, whose intent is durable (or urgent).
+
+    `guards` are the resident stops that rested when it was decided: past its lease a keeper closes only while it
+    finds one of them still there.
+    """
 
     symbol: str
     submit: Submit
     reply_to: Ref
+    guards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +198,7 @@ class BeginRecovery:
     version: int
     epoch: int
     spilled: bool = False
+    takeover: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,13 @@
 """How a save is driven: read, merge, write, verify, and after any doubt settle first.
 
-    NotSent     nothing left: try again
+    NotSent     nothing left, or the server refused it before it ran anything: try again
     Doubtful    it may have been applied: settle before concluding anything
 
 One loop for every store, over four steps that each store brings. Nothing is declared unsaved before the fence was moved
 on over a new connection, because until then a transaction still under way on the old one could yet be applied.
+
+Trouble that lasts (no answer in time, a server that loads, takes no writes, is full) is not tried again here: the
+caller hears of it at once, so that its mailbox is not kept waiting, and tries again with back-off.
 """
 
 from abc import ABC, abstractmethod
@@ -12,17 +15,25 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from persistence.batch import Batch, Rules, merge
-from persistence.store import Change, Fence, Outcome, SnapshotUnknown, StaleOwner, StoreUnreachable
+from persistence.store import Change, Fence, Outage, Outcome, SnapshotUnknown, StaleOwner, StoreUnreachable
 
 ATTEMPTS = 5
 """How often a save, or the settling of one, is tried before the caller hears of it."""
 
 
-class NotSent(Exception):
-    """The store could not be reached, and nothing of the transaction left."""
+class Trouble(Exception):
+    """A step that failed; `outage` says why."""
+
+    def __init__(self, message: str, outage: Outage = Outage.OTHER) -> None:
+        super().__init__(message)
+        self.outage = outage
 
 
-class Doubtful(Exception):
+class NotSent(Trouble):
+    """Definite: nothing of the transaction left, or the server refused all of it."""
+
+
+class Doubtful(Trouble):
     """The transaction left, and its end is not known or not as meant."""
 
 
@@ -52,13 +63,15 @@ class CommittingStore(ABC):
         settled = self._settle_earlier(shard, epoch, tuple(changes))
         if settled is not None:
             return settled
-        trouble: Exception | None = None
+        trouble = Trouble("never tried")
         for _ in range(self._attempts):
             try:
                 fence, stored = self._begin(shard, names)
             except NotSent as error:
                 trouble = error
                 self._reset()
+                if error.outage.lasts:
+                    break
                 continue
             if fence.epoch != epoch:
                 self._abandon()
@@ -69,13 +82,19 @@ class CommittingStore(ABC):
                 return batch.outcome
             try:
                 self._commit(shard, batch)
+            except NotSent as error:
+                trouble = error
+                self._reset()
+                if error.outage.lasts:
+                    break
+                continue
             except Doubtful as error:
                 trouble = error
                 if self._settle_bounded(shard, epoch, batch):
                     return batch.outcome
                 continue
             return batch.outcome
-        raise StoreUnreachable(f"nothing was saved for shard {shard}: {trouble}")
+        raise StoreUnreachable(f"nothing was saved for shard {shard}: {trouble}", outage=trouble.outage)
 
     def _settle_earlier(self, shard: str, epoch: int, changes: tuple[Change, ...]) -> Outcome | None:
         earlier = self._unsettled.get(shard)
@@ -88,20 +107,22 @@ class CommittingStore(ABC):
         """Whether the batch was saved. Raises StaleOwner, SnapshotUnknown."""
         # It is remembered before it is looked into, so that no way out of here forgets an open doubt.
         self._unsettled[shard] = batch
-        trouble: Exception | None = None
+        trouble = Trouble("never tried")
         for _ in range(self._attempts):
             self._reset()
             try:
                 fence, saved = self._settle(shard, batch)
             except (NotSent, Doubtful) as error:
                 trouble = error
+                if error.outage.lasts:
+                    break
                 continue
             del self._unsettled[shard]
             if fence.epoch != epoch:
                 raise stale_owner(shard, epoch, fence.epoch)
             return saved
         message = f"shard {shard}: whether write {batch.write_id} was saved could not be settled: {trouble}"
-        raise SnapshotUnknown(message)
+        raise SnapshotUnknown(message, outage=trouble.outage)
 
     @abstractmethod
     def _begin(self, shard: str, names: Sequence[str]) -> tuple[Fence, Mapping[str, bytes | None]]:
@@ -113,7 +134,10 @@ class CommittingStore(ABC):
 
     @abstractmethod
     def _commit(self, shard: str, batch: Batch) -> None:
-        """Apply the batch if the fence has not moved, read it back and compare. Raises Doubtful in every other case."""
+        """Apply the batch if the fence has not moved, read it back and compare.
+
+        Raises NotSent when the server discarded it before it ran anything, Doubtful in every other case.
+        """
 
     @abstractmethod
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:

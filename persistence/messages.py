@@ -29,7 +29,8 @@ class ShardTaken:
     """The shard is ours under `epoch`, and this is what is stored.
 
     `spills` are the spilled states that still apply, by id, and `spill_schemas` the schemas they were written in. One
-    whose id is not among the loaded was a new position.
+    whose id is not among the loaded was a new position. `takeover`: a former owner may still be alive; it is neither
+    proven dead nor this process itself.
     """
 
     shard: str
@@ -37,6 +38,7 @@ class ShardTaken:
     loaded: Loaded
     spills: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spill_schemas: Mapping[str, int] = field(default_factory=dict)
+    takeover: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ applied as a WatchError. So this speaks through the library's connection objects
 and every error leaves the connection closed: a half-read reply must never be taken for the next one.
 """
 
+import errno
+import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +16,35 @@ from urllib.parse import urlsplit
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ExecAbortError,
+    InvalidResponse,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from persistence.store import Outage
+
 Command = tuple[Any, ...]
+
+
+class Refused(RedisError):
+    """Definite: the server discarded the whole transaction before it ran anything. Its cause is the server's reason."""
+
+
+class OwnServerDown(RedisConnectionError):
+    """What runs before a connection is made, the start of the embedded server, failed."""
+
 
 _WAITAOF_SINCE = (7, 2)
 
@@ -82,8 +109,8 @@ class RedisConnection:
     def transact(self, commands: Sequence[Command], *, confirm_fsync: bool = False) -> tuple[list[Any] | None, bool]:
         """MULTI, the commands, EXEC, on the connection that has the WATCH; replies (None: what was watched has moved).
 
-        The second value tells whether the fsync was confirmed, true where there is no way to ask. An error that the
-        server found before it ran anything raises; one of a single command is a value among the replies.
+        The second value tells whether the fsync was confirmed, true where there is no way to ask. What the server
+        refused before it ran anything raises Refused; an error of a single command is a value among the replies.
         """
         # On a fresh connection there would be no WATCH, and the transaction would overwrite whatever it found.
         if self._connection is None or not self._connection.is_connected:
@@ -91,6 +118,10 @@ class RedisConnection:
         confirm = self._confirm_command() if confirm_fsync else []
         replies = self._exchange([("MULTI",), *commands, ("EXEC",), *confirm])
         executed = replies[len(commands) + 1]
+        if isinstance(executed, ExecAbortError):
+            # The first command that was not even queued names the reason; EXEC only says that there was one.
+            reason = next((reply for reply in replies[:-1] if isinstance(reply, Exception)), executed)
+            raise Refused(str(reason)) from reason
         if isinstance(executed, Exception):
             raise executed
         confirmed = not confirm or _is_confirmed(replies[-1])
@@ -122,9 +153,15 @@ class RedisConnection:
             try:
                 self._before_connect()
             except Exception as error:
-                raise RedisConnectionError(str(error)) from error
+                raise OwnServerDown(str(error)) from error
         connection = self._pool.make_connection()
-        connection.connect()
+        try:
+            connection.connect()
+        except BaseException as error:
+            connection.disconnect()
+            if isinstance(error, Exception):
+                raise _foreseen(error) from error
+            raise
         self._connection = connection
         self._facts = facts = self._ask_facts()
         return facts
@@ -134,8 +171,10 @@ class RedisConnection:
         try:
             connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             return [self._read(connection) for _ in commands]
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, Exception):
+                raise _foreseen(error) from error
             raise
 
     @staticmethod
@@ -147,17 +186,64 @@ class RedisConnection:
 
     def _ask_facts(self) -> ServerFacts:
         info, policy = self._exchange([("INFO",), ("CONFIG", "GET", "appendfsync")])
-        if isinstance(info, Exception):
+        if not isinstance(info, bytes):
             self.close()
-            raise info
+            raise info if isinstance(info, Exception) else InvalidResponse("what answers is no Redis")
         fields = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
         # Managed servers forbid CONFIG; INFO does not tell the policy, and then the fsync is simply not confirmed.
         known = isinstance(policy, list) and len(policy) == 2
         return ServerFacts(
             version=fields.get("redis_version", "0"),
             aof_enabled=fields.get("aof_enabled") == "1",
-            appendfsync=policy[1].decode() if known else None,
+            appendfsync=policy[1].decode("utf-8", "replace") if known else None,
         )
+
+
+def _foreseen(error: Exception) -> Exception:
+    """The same error, or what the library's parser stumbled over as one that every caller expects."""
+    if isinstance(error, RedisError | OSError):
+        return error
+    return InvalidResponse(f"what answers is no Redis ({type(error).__name__}: {error})")
+
+
+_BY_TYPE: tuple[tuple[tuple[type[Exception], ...], Outage], ...] = (
+    ((OwnServerDown,), Outage.OWN_SERVER),
+    ((BusyLoadingError,), Outage.LOADING),
+    ((ReadOnlyError, MasterDownError), Outage.READ_ONLY),
+    ((OutOfMemoryError,), Outage.MEMORY),
+    ((AuthenticationError, AuthorizationError, NoPermissionError), Outage.LOGIN),
+    # redis-py's own is no subclass of the built-in one.
+    ((RedisTimeoutError, TimeoutError), Outage.SILENT),
+)
+
+# An EXEC that fails by itself quotes the reason, and MISCONF has no class of its own.
+_BY_TEXT = (
+    (re.compile(r"\bMISCONF\b"), Outage.DISK),
+    (re.compile(r"\bOOM\b"), Outage.MEMORY),
+    (re.compile(r"\b(READONLY|MASTERDOWN)\b"), Outage.READ_ONLY),
+    (re.compile(r"\bLOADING\b"), Outage.LOADING),
+    (re.compile(r"\b(NOAUTH|WRONGPASS|NOPERM)\b"), Outage.LOGIN),
+)
+
+_NOBODY_THERE = {errno.ECONNREFUSED, errno.ENOENT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
+
+
+def outage_of(error: BaseException | None) -> Outage:
+    """Why a call failed, from the error or from what it was raised over."""
+    found = Outage.OTHER
+    while error is not None:
+        for types, outage in _BY_TYPE:
+            if isinstance(error, types):
+                return outage
+        for pattern, outage in _BY_TEXT:
+            if pattern.search(str(error)):
+                return outage
+        if isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.errno in _NOBODY_THERE):
+            return Outage.REFUSED
+        if isinstance(error, RedisConnectionError | ConnectionError):
+            found = Outage.CUT
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _is_confirmed(reply: Any) -> bool:
@@ -182,4 +268,4 @@ def connection_settings(url: str, connect_timeout_seconds: float, read_timeout_s
     return pool
 
 
-__all__ = ["Command", "RedisConnection", "RedisError", "ServerFacts", "connection_settings"]
+__all__ = ["Command", "RedisConnection", "RedisError", "Refused", "ServerFacts", "connection_settings", "outage_of"]

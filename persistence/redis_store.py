@@ -26,8 +26,8 @@ from persistence.codec import (
 )
 from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, stale_owner
 from persistence.redis_commands import Keys, as_meant, membership_as_meant, read_back, writes
-from persistence.redis_connection import Command, RedisConnection, RedisError, ServerFacts
-from persistence.store import Fence, LeaseHeld, Loaded, Snapshot, SnapshotCorrupt, StoreUnreachable
+from persistence.redis_connection import Command, RedisConnection, RedisError, Refused, ServerFacts, outage_of
+from persistence.store import Fence, LeaseHeld, Loaded, Outage, Snapshot, SnapshotCorrupt, StoreUnreachable
 
 _PAGE = 1000
 
@@ -68,7 +68,7 @@ class RedisStore(CommittingStore):
         try:
             replies = self._connection.pipeline(commands)
         except (RedisError, OSError) as error:
-            raise NotSent(str(error)) from error
+            raise NotSent(str(error), outage_of(error)) from error
         values = replies[2] if names else []
         return self._decode_watched(shard, replies[1]), dict(zip(names, values, strict=True))
 
@@ -83,8 +83,10 @@ class RedisStore(CommittingStore):
         changes, checks = writes(keys, batch), read_back(keys, batch)
         try:
             executed, confirmed = self._connection.transact([*changes, *checks], confirm_fsync=True)
+        except Refused as error:
+            raise NotSent(str(error), outage_of(error)) from error
         except (RedisError, OSError) as error:
-            raise Doubtful(str(error)) from error
+            raise Doubtful(str(error), outage_of(error)) from error
         if executed is None:
             raise Doubtful("the shard was written by somebody else in between")
         if not as_meant(executed[len(changes) :], batch):
@@ -99,7 +101,7 @@ class RedisStore(CommittingStore):
             replies = self._connection.pipeline(read_back(keys, batch))
             confirmed = self._connection.confirm_fsync()
         except (RedisError, OSError) as error:
-            raise Doubtful(str(error)) from error
+            raise Doubtful(str(error), outage_of(error)) from error
         if not confirmed:
             raise Doubtful("the fsync was not confirmed in time")
         after = decode_fence(shard, replies[0])
@@ -334,7 +336,7 @@ class RedisStore(CommittingStore):
             yield
         except (RedisError, OSError) as error:
             self._connection.close()
-            raise StoreUnreachable(f"{what}: {error}") from error
+            raise StoreUnreachable(f"{what}: {error}", outage=outage_of(error)) from error
 
 
 def _lease_or_unreadable(shard: str, raw: bytes) -> tuple[str, int]:

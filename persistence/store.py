@@ -14,7 +14,37 @@ The store knows ids, versions, epochs and bytes; nothing about trading. All call
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
+
+
+class Outage(StrEnum):
+    """Why a store does not do its work. persistence/words.py says each of them in words."""
+
+    REFUSED = "refused"
+    """Nothing listens where it should be."""
+    SILENT = "silent"
+    """It took the connection or the request and did not answer in time."""
+    CUT = "cut"
+    """The connection broke."""
+    LOADING = "loading"
+    """It reads its data after a restart."""
+    READ_ONLY = "read_only"
+    """It is a copy that takes no writes."""
+    DISK = "disk"
+    """It cannot write its own disk, and takes no writes until it can."""
+    MEMORY = "memory"
+    """It is at its memory limit."""
+    LOGIN = "login"
+    """It does not accept the user, the password or what they may do."""
+    OWN_SERVER = "own_server"
+    """The embedded server cannot be started."""
+    OTHER = "other"
+
+    @property
+    def lasts(self) -> bool:
+        """Whether asking again at once would only wait for the same answer."""
+        return self not in (Outage.CUT, Outage.OTHER)
 
 
 class SnapshotError(Exception):
@@ -40,7 +70,11 @@ class StaleOwner(SnapshotError):
 
 
 class SnapshotUnknown(SnapshotError):
-    """It may or may not have been saved."""
+    """It may or may not have been saved; `outage` says what keeps it from being settled."""
+
+    def __init__(self, message: str, *, outage: Outage = Outage.OTHER) -> None:
+        super().__init__(message)
+        self.outage = outage
 
 
 class SnapshotCorrupt(SnapshotError):
@@ -62,7 +96,11 @@ class LeaseHeld(Exception):
 
 
 class StoreUnreachable(Exception):
-    """The store could not be asked; nothing was changed."""
+    """The store could not be asked, or refused to write; nothing was changed. `outage` says why."""
+
+    def __init__(self, message: str, *, outage: Outage = Outage.OTHER) -> None:
+        super().__init__(message)
+        self.outage = outage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ class Tenure:
         self._boottime = boottime
         # For each shard the last epoch of this process, and the epoch before its unbroken run began.
         self._runs: dict[str, tuple[int, int]] = {}
+        self._takeovers: dict[str, bool] = {}
 
     def acquire(self, shard: str) -> Lease:
         """Take the lease under a higher epoch, and keep count of the epochs that were ours without a gap."""
@@ -49,6 +50,8 @@ class Tenure:
         asked_at = self._boottime()
         fence = self._store.take(shard, self._owner, self._ttl_seconds, dead_owner=dead_owner)
         last, before_run = self._runs.get(shard, (-1, 0))
+        ours = fence.epoch == last + 1
+        self._takeovers[shard] = fence.epoch > 1 and not ours and dead_owner is None
         self._runs[shard] = (fence.epoch, before_run if fence.epoch == last + 1 else fence.epoch - 1)
         lease = Lease(shard=shard, epoch=fence.epoch, deadline=asked_at + self._ttl_seconds)
         self._leases.post(lease)
@@ -89,6 +92,7 @@ class Tenure:
             loaded=loaded,
             spills={spill.position_id: spill.state or {} for spill in spills},
             spill_schemas={spill.position_id: spill.schema for spill in spills},
+            takeover=self._takeovers.get(book.shard, False),
         )
 
     def _spills(self, book: ShardBook, loaded: Loaded, failure_log: FailureRecord) -> list[Failure]:

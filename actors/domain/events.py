@@ -186,11 +186,15 @@ class FundingPaid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """The position was loaded after a restart: every intent without a terminal outcome must be looked up."""
+    """The position was loaded after a restart: every intent without a terminal outcome must be looked up.
+
+    With `takeover` a former owner may still be alive: its resident stops are replaced before anything else.
+    """
 
     at: Micros
     terms: Terms
     instrument: Instrument
+    takeover: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -315,6 +315,7 @@ class Position(Record):
     next_external: int = 1
     next_resident: int = 1
     resident_moved_at: Micros | None = None
+    residents_replaced_below: int = 0
     kept_foreign_orders: tuple[str, ...] = ()
     excess: Decimal = ZERO
     observed: Observation | None = None

@@ -110,6 +110,8 @@ def _work_partials(step: Step, at: Micros) -> None:
     """Send the oldest owed partial, if no other exit order is in flight and its price is still within its bound."""
     if _any_live(step, exits_only=True) or step.position.remaining <= 0 or step.position.disputed:
         return
+    if _former_owners_stop(step.position):
+        return
     for intent in step.position.intents:
         if intent.status is not IntentStatus.PLANNED or not intent.reduce_only or intent.resident or intent.full:
             continue
@@ -124,6 +126,15 @@ def _work_partials(step: Step, at: Micros) -> None:
         return
 
 
+def _former_owners_stop(position: Position) -> Intent | None:
+    """A resident stop that a former owner placed and that is not replaced yet, by which that owner would still act."""
+    for intent in position.intents:
+        number = int(intent.leg.removeprefix("resident-")) if intent.resident else position.residents_replaced_below
+        if number < position.residents_replaced_below and not intent.status.terminal:
+            return intent
+    return None
+
+
 def _in_bound(position: Position, intent: Intent) -> bool:
     if intent.level is None:
         return True
@@ -136,6 +147,16 @@ def quiet(position: Position) -> bool:
     return all(
         not intent.live or (intent.status is IntentStatus.RESTING and not intent.cancel_requested)
         for intent in position.intents
+    )
+
+
+def resting_ids(position: Position) -> tuple[str, ...]:
+    """The resident stops that were read back at the venue and are not being cancelled."""
+    resting = IntentStatus.RESTING
+    return tuple(
+        intent.client_order_id
+        for intent in position.intents
+        if intent.resident and intent.status is resting and not intent.cancel_requested
     )
 
 
@@ -165,7 +186,9 @@ def _work_resident(step: Step, at: Micros) -> None:
     newest = active[-1] if active else None
     for old in active[:-1]:
         step.cancel(old)
-    if newest is not None and not _move_due(position, newest, level, at, resized=newest.quantity != quantity):
+    replaced = newest is not None and newest is _former_owners_stop(position)
+    resized = newest is not None and newest.quantity != quantity
+    if newest is not None and not replaced and not _move_due(position, newest, level, at, resized=resized):
         return
     if position.excess > 0 and residents:
         if newest is not None:

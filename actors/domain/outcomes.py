@@ -107,6 +107,8 @@ def on_withheld(step: Step, event: OrderWithheld) -> None:
 def on_recovered(step: Step, event: Recovered) -> None:
     """After a restart every intent without a terminal outcome is looked up: durable means possibly sent."""
     step.change(terms=event.terms, instrument=event.instrument, reconciling=True)
+    if event.takeover:
+        step.change(residents_replaced_below=step.position.next_resident)
     for intent in step.position.intents:
         if intent.status.terminal:
             continue

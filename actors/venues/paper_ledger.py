@@ -8,12 +8,13 @@ Like real venues it refuses a client order id only while an order with that id i
 """
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from threading import RLock
 
 from actors.domain.events import OrderState, Trade
-from actors.domain.model import HUNDRED, ZERO, Instrument, Micros, OrderKind, OrderSide, Quote, Side, Source
+from actors.domain.model import HUNDRED, ZERO, Micros, OrderKind, OrderSide, Quote, Side, Source
 from actors.venues.base import (
     CancelRequest,
     Candle,
@@ -25,13 +26,23 @@ from actors.venues.base import (
     VenueUnavailable,
 )
 from actors.venues.paper_candles import next_market, read_candles
+from actors.venues.paper_checks import (
+    check_expiry,
+    check_quantity,
+    is_through,
+    market_price,
+    moved,
+    reducible,
+    triggered,
+)
+from actors.venues.paper_faults import Partial
 from actors.venues.paper_market import Tick
+from actors.venues.paper_past import taken_back
+from actors.venues.paper_pending import PaperPending
 from actors.venues.paper_settings import PaperSettings
 from actors.venues.paper_sources import instruments_from
 from actors.venues.paper_tables import OrderRow, PaperTables
 
-_MICROS_PER_SECOND = 1_000_000
-_FUTURE_SECONDS = 5
 _TRIGGERS = (Source.MARK, Source.LAST)
 
 
@@ -68,6 +79,9 @@ class PaperExchange:
         self._tables = PaperTables(settings.path)
         # The venue's actor is the only user in production; tests interfere by hand from their own thread.
         self._lock = RLock()
+        self.pending = PaperPending(self._tables, self._lock)
+        # Asked at each fill where faults are to be played: how much is filled at once. None: all of it.
+        self.partial_fill: Callable[[OrderRow], Partial | None] | None = None
 
     def close(self) -> None:
         """Close the ledger."""
@@ -81,7 +95,7 @@ class PaperExchange:
 
         Raises OrderRejected and VenueUnavailable, both of which mean that nothing was executed, or OrderUnknown.
         """
-        _check_expiry(request, now)
+        check_expiry(request, now)
         if request.symbol not in self.instruments:
             raise OrderRejected("unknown_symbol", f"{request.symbol} is not traded here")
         if request.kind not in (OrderKind.MARKET, OrderKind.STOP_MARKET):
@@ -99,7 +113,7 @@ class PaperExchange:
 
     def cancel(self, request: CancelRequest, now: Micros) -> OrderRead:
         """Cancel an order; one that is not open any more stays as it is. Raises OrderRejected when expired."""
-        _check_expiry(request, now)
+        check_expiry(request, now)
         with self._lock, self._tables.transaction(durable=True):
             order = self._tables.find_order(request.account, request.symbol, request.client_order_id, request.kind)
             if order is not None and order.state is OrderState.OPEN:
@@ -108,14 +122,16 @@ class PaperExchange:
                 )
             return self._read_order(request.account, request.symbol, order)
 
-    def look_up(self, account: str, symbol: str, client_order_id: str, kind: OrderKind) -> OrderRead:
-        """The most recent order with this client id in the class of this kind."""
-        with self._lock, self._tables.snapshot():
+    def look_up(
+        self, account: str, symbol: str, client_order_id: str, kind: OrderKind, *, behind: int = 0
+    ) -> OrderRead:
+        """The most recent order with this client id in the class of this kind, as it was `behind` executions ago."""
+        with self._lock, self._tables.snapshot(), taken_back(self._tables, account, symbol, behind):
             return self._read_order(account, symbol, self._tables.find_order(account, symbol, client_order_id, kind))
 
-    def read_account(self, account: str, symbol: str, trades_since: Micros) -> AccountRead:
-        """Position, open orders of every class, trades since, quote."""
-        with self._lock, self._tables.snapshot():
+    def read_account(self, account: str, symbol: str, trades_since: Micros, *, behind: int = 0) -> AccountRead:
+        """Position, open orders of every class, trades since, quote; all but the quote as `behind` executions ago."""
+        with self._lock, self._tables.snapshot(), taken_back(self._tables, account, symbol, behind):
             quantity, entry_price = self._tables.position(account, symbol)
             position = VenuePosition(
                 symbol=symbol,
@@ -166,7 +182,7 @@ class PaperExchange:
     def step(self, tick: Tick) -> tuple[tuple[str, VenueOrder], ...]:
         """Play one price: in one transaction save cursor and quote, and execute the stops it triggers, oldest first.
 
-        Returns (account, order) of each triggered stop. Raises CursorMoved when another process was first.
+        Returns (account, order) of each order it fills. Raises CursorMoved when another process was first.
         """
         quote = tick.quote
         prices = [price for price in (quote.mark, quote.last) if price is not None]
@@ -176,16 +192,27 @@ class PaperExchange:
             for durable in (False, True):
                 with self._tables.transaction(durable=durable):
                     maybe = self._tables.maybe_triggered(tick.symbol, min(prices), max(prices))
-                    hits = [order for order in maybe if _triggered(order, quote)]
-                    if hits and not durable:
+                    hits = [order for order in maybe if triggered(order, quote)]
+                    rests = self.pending.rests(tick.symbol) if self.partial_fill else ()
+                    if (hits or rests) and not durable:
                         continue
                     before = self._tables.market(tick.symbol)
                     if (before.cursor if before else "") != tick.previous:
                         raise CursorMoved(tick.symbol)
                     after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
                     self._tables.save_market(tick.symbol, after)
-                    return tuple((order.account, self._trigger(order, quote)) for order in hits)
+                    return self._filled(rests, quote, rest=True) + self._filled(hits, quote)
         raise AssertionError("a durable step always ends")
+
+    def fill_rests(self, now: Micros) -> tuple[tuple[str, VenueOrder], ...]:
+        """Fill what partial fills left until now: (account, order) of each."""
+        with self._lock, self._tables.transaction(durable=True):
+            due = self.pending.rests_due(now)
+            return tuple(
+                filled
+                for order in due
+                for filled in self._filled([order], self._require_quote(order.symbol), rest=True)
+            )
 
     # -- by hand: what tests interfere with ----------------------------------------------------------------------------
 
@@ -230,11 +257,10 @@ class PaperExchange:
             raise OrderRejected("duplicate_id", f"an open order has the client id {request.client_order_id}")
         quote = self._require_quote(request.symbol)
         stop = request.kind is OrderKind.STOP_MARKET
-        reference = self._checked_trigger(request, quote) if stop else _market_price(quote, request.side)
-        _check_quantity(request, self.instruments[request.symbol], reference)
+        reference = self._checked_trigger(request, quote) if stop else market_price(quote, request.side)
+        check_quantity(request, self.instruments[request.symbol], reference)
         held, _ = self._tables.position(request.account, request.symbol)
-        reducible = _reducible(held, request.side)
-        if request.reduce_only and not reducible:
+        if request.reduce_only and not reducible(held, request.side):
             raise OrderRejected("reduce_only", f"the position is {held}: there is nothing to reduce")
         order = self._tables.add_order(
             OrderRow(
@@ -263,29 +289,43 @@ class PaperExchange:
         source = request.trigger_source or Source.MARK
         if source not in _TRIGGERS:
             raise VenueUnavailable("unsupported_trigger", f"stops are triggered by mark or last, not by {source.value}")
-        if _is_through(request.side, trigger, source, quote):
+        if is_through(request.side, trigger, source, quote):
             raise OrderRejected("would_trigger", f"the {source.value} price is already through {trigger}")
         resting = self._tables.open_orders(request.account, request.symbol)
         if len(resting) >= self.settings.maximum_stops:
             raise OrderRejected("too_many_stops", f"{len(resting)} stops rest already")
         return trigger
 
-    def _trigger(self, order: OrderRow, quote: Quote) -> VenueOrder:
-        return self._tables.told(self._fill(order, quote))
+    def _filled(
+        self, orders: Sequence[OrderRow], quote: Quote, *, rest: bool = False
+    ) -> tuple[tuple[str, VenueOrder], ...]:
+        return tuple((order.account, self._tables.told(self._fill(order, quote, rest=rest))) for order in orders)
 
-    def _fill(self, order: OrderRow, quote: Quote) -> OrderRow:
+    def _fill(self, order: OrderRow, quote: Quote, *, rest: bool = False) -> OrderRow:
         """Execute an order at the market, a reduce-only one for no more than the position holds."""
-        quantity = order.quantity
+        quantity = order.quantity - order.filled
         if order.reduce_only:
             held, _ = self._tables.position(order.account, order.symbol)
-            quantity = min(quantity, _reducible(held, order.side))
-        return self._execute(order, quote, quantity)
+            quantity = min(quantity, reducible(held, order.side))
+        partial = self.partial_fill(order) if self.partial_fill and not rest else None
+        if partial is None or partial.quantity >= quantity:
+            return self._execute(order, quote, quantity)
+        if not partial.ends:
+            self.pending.add_rest(order, partial.due_at)
+        return self._execute(order, quote, partial.quantity, goes_on=not partial.ends)
 
     def _execute(
-        self, order: OrderRow, quote: Quote, quantity: Decimal, *, price: Decimal | None = None, cause: str = "order"
+        self,
+        order: OrderRow,
+        quote: Quote,
+        quantity: Decimal,
+        *,
+        price: Decimal | None = None,
+        cause: str = "order",
+        goes_on: bool = False,
     ) -> OrderRow:
-        """Book one execution: trade, position, order. What could not be executed has expired."""
-        price = _market_price(quote, order.side) if price is None else price
+        """Book one execution: trade, position, order. What could not be executed has expired, unless it `goes_on`."""
+        price = market_price(quote, order.side) if price is None else price
         if quantity:
             held, entry_price = self._tables.position(order.account, order.symbol)
             delta = quantity if order.side is OrderSide.BUY else -quantity
@@ -302,8 +342,11 @@ class PaperExchange:
                 cause=cause,
             )
             self._tables.add_trade(order.id, order.account, trade)
-        state = OrderState.FILLED if quantity == order.quantity else OrderState.EXPIRED
-        return self._tables.change_order(order.id, state, quantity, quote.at)
+        filled = order.filled + quantity
+        state = OrderState.OPEN if goes_on else OrderState.EXPIRED
+        if filled == order.quantity:
+            state = OrderState.FILLED
+        return self._tables.change_order(order.id, state, filled, quote.at)
 
     def _read_order(self, account: str, symbol: str, order: OrderRow | None) -> OrderRead:
         held, _ = self._tables.position(account, symbol)
@@ -323,58 +366,3 @@ class PaperExchange:
         if quote is None:
             raise VenueUnavailable("no_price", f"{symbol} has no price yet")
         return quote
-
-
-def moved(held: Decimal, entry_price: Decimal, delta: Decimal, price: Decimal) -> tuple[Decimal, Decimal]:
-    """A position (signed size, average entry price) after a trade: adding averages, reducing keeps, crossing begins."""
-    after = held + delta
-    if not after:
-        return ZERO, ZERO
-    if held * delta > 0:
-        return after, (held * entry_price + delta * price) / after
-    return after, entry_price if held * after > 0 else price
-
-
-def _market_price(quote: Quote, side: OrderSide) -> Decimal:
-    price = quote.ask if side is OrderSide.BUY else quote.bid
-    if price is None:
-        raise VenueUnavailable("no_price", "there is nothing to trade with")
-    return price
-
-
-def _reducible(held: Decimal, side: OrderSide) -> Decimal:
-    """How much of a position an order of this side can take away."""
-    return max(ZERO, held if side is OrderSide.SELL else -held)
-
-
-def _is_through(side: OrderSide, trigger: Decimal, source: Source, quote: Quote) -> bool:
-    price = quote.last if source is Source.LAST else quote.mark
-    if price is None:
-        return False
-    return price <= trigger if side is OrderSide.SELL else price >= trigger
-
-
-def _triggered(order: OrderRow, quote: Quote) -> bool:
-    if order.trigger_price is None or order.trigger_source is None:
-        return False
-    return _is_through(order.side, order.trigger_price, order.trigger_source, quote)
-
-
-def _check_quantity(request: OrderRequest, instrument: Instrument, price: Decimal) -> None:
-    quantity = request.quantity
-    if quantity <= 0 or quantity < instrument.minimum_quantity:
-        least = instrument.minimum_quantity
-        raise OrderRejected("below_minimum", f"{quantity} is below the minimum quantity {least}")
-    if quantity % instrument.quantity_step:
-        raise OrderRejected("quantity_step", f"{quantity} is not a multiple of {instrument.quantity_step}")
-    # A position must always be closable in full, however far its price has fallen: venues spare reduce-only orders.
-    if not request.reduce_only and quantity * price < instrument.minimum_notional:
-        least = instrument.minimum_notional
-        raise OrderRejected("below_minimum", f"{quantity} at {price} is below the minimum notional {least}")
-
-
-def _check_expiry(request: OrderRequest | CancelRequest, now: Micros) -> None:
-    if now > request.signed_at + int(request.expires_after_seconds * _MICROS_PER_SECOND):
-        raise OrderRejected("expired", "the request arrived after its expiry")
-    if request.signed_at - now > _FUTURE_SECONDS * _MICROS_PER_SECOND:
-        raise OrderRejected("expired", "the request was signed in the future: compare the clocks")

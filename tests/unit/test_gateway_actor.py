@@ -22,7 +22,8 @@ from actors.domain.events import (
     Submit,
 )
 from actors.domain.model import Instrument, OrderKind, OrderSide, Side
-from actors.gateway import GatewayActor, GatewayParts
+from actors.gateway import GatewayActor
+from actors.gateway_parts import GatewayParts
 from actors.runtime.base import Ref, tell
 from actors.runtime.simulator import Simulator
 from actors.settings import AccountSettings

@@ -21,7 +21,8 @@ from actors.venues.base import (
     VenueUnavailable,
 )
 from actors.venues.paper_candles import KEPT_MINUTES, MINUTE
-from actors.venues.paper_ledger import CursorMoved, PaperExchange, moved
+from actors.venues.paper_checks import moved
+from actors.venues.paper_ledger import CursorMoved, PaperExchange
 from actors.venues.paper_market import Tick
 from actors.venues.paper_settings import MarketSettings, PaperSettings, WalkSettings
 from actors.venues.paper_tables import LedgerError, PaperTables

@@ -1,0 +1,34 @@
+"""Where the effects of one position go, once they are released."""
+
+from typing import TYPE_CHECKING
+
+from actors.audit import line_of, plain
+from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
+from actors.domain.orders import resting_ids
+from actors.runtime.base import tell
+from actors.traffic import CancelOrder, LookUpOrder, SendOrder
+
+if TYPE_CHECKING:
+    from actors.position import PositionActor
+
+CONFIRM_SECONDS = 1.0
+
+
+def release(actor: "PositionActor", effect: Effect) -> None:
+    """Let one effect go: to the gateway, or into the log and the stream of events."""
+    parts = actor.parts
+    match effect:
+        case Submit():
+            guards = resting_ids(actor.position) if effect.urgent and actor.position is not None else ()
+            send = SendOrder(symbol=parts.symbol, submit=effect, reply_to=actor.actor_ref, guards=guards)
+            tell(parts.gateway, send)
+        case Cancel():
+            tell(parts.gateway, CancelOrder(symbol=parts.symbol, cancel=effect, reply_to=actor.actor_ref))
+        case LookUp():
+            tell(parts.gateway, LookUpOrder(symbol=parts.symbol, look_up=effect, reply_to=actor.actor_ref))
+        case Observe():
+            actor.read_slot(delay_seconds=CONFIRM_SECONDS)
+        case Note():
+            write = actor.log.warning if effect.alert else actor.log.info
+            write(effect.name, **plain(effect.fields))
+            parts.publish({**line_of(effect, parts.position_id), "account": parts.account.name})

@@ -1,0 +1,24 @@
+"""What a GatewayActor works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actors.directory import Directory
+from actors.runtime.base import Clock, Ref
+from actors.settings import AccountSettings
+from actors.venues.base import Venue
+from persistence.lease import LeaseBoard, boottime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayParts:
+    """What a GatewayActor works with."""
+
+    settings: AccountSettings
+    venue: Venue
+    clock: Clock
+    leases: LeaseBoard
+    directory: Directory
+    order_tag: str
+    supervisor: Ref
+    boottime: Callable[[], float] = boottime

@@ -67,11 +67,15 @@ class FeedStatus:
 
 @dataclass(slots=True)
 class Directory:
-    """The published values. Written by their one owner each, read by anyone."""
+    """The published values. Written by their one owner each, read by anyone.
+
+    `lags` counts, for each position, the changes that are not acknowledged yet.
+    """
 
     positions: dict[str, Published] = field(default_factory=dict)
     accounts: dict[str, AccountStatus] = field(default_factory=dict)
     feeds: dict[tuple[str, str], FeedStatus] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)
     health: tuple[HealthRecord, ...] = ()
     health_at: Micros = 0
     store_reachable: bool = False

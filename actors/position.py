@@ -198,6 +198,7 @@ class PositionActor(pykka.ThreadingActor):
 
     def _save(self, position: Position, notes: list[Note]) -> None:
         self._states[self._change] = position
+        self.parts.directory.lags[position.id] = self._change - self._acked_change
         tell(
             self.parts.persistence,
             Save(
@@ -222,6 +223,7 @@ class PositionActor(pykka.ThreadingActor):
             return
         acknowledged = self._states.get(message.change)
         self._acked_change = message.change
+        self.parts.directory.lags[message.position_id] = self._change - self._acked_change
         self.version, self._epoch = message.version, message.epoch
         self._states = {change: state for change, state in self._states.items() if change > message.change}
         if acknowledged is None:

@@ -206,7 +206,7 @@ class Roster:
 
     def watch(self, name: str, kind: str, ref: Ref) -> None:
         """Let the health actor ping it."""
-        self.log.debug("actor.started", actor=name, kind=kind)
+        self.log.info("actor.started", actor=name, kind=kind)
         tell(self.parts.health, Watch(name=name, kind=kind, ref=ref))
 
     def stop(self, ref: Ref | None, name: str) -> None:

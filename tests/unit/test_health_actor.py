@@ -129,6 +129,14 @@ def test_an_unprotected_position_comes_before_a_protected_one(bench: Bench) -> N
     assert bench.actors[0] == "naked"
 
 
+def test_a_record_tells_what_is_not_acknowledged_yet(bench: Bench) -> None:
+    """The lag of a position is the number of its changes that no save has covered."""
+    bench.watch("p1")
+    bench.directory.lags["p1"] = 3
+    bench.rounds(2)
+    assert [record.lag for record in bench.directory.health if record.actor == "p1"] == [3]
+
+
 def test_the_dead_are_reported_once(bench: Bench) -> None:
     """With name and kind, to the supervisor; from then on they are watched no more."""
     ref = bench.watch("p1")

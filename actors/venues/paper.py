@@ -19,7 +19,9 @@ from actors.venues.base import (
     OrderRequest,
     VenueTraits,
 )
-from actors.venues.paper_actor import Asked, Attach, Detach, Door, PaperActor, Request, Resume, Settled
+from actors.venues.paper_actor import Attach, Detach, PaperActor, Resume, Settled
+from actors.venues.paper_desk import Asked, Door, Request
+from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import PaperExchange
 from actors.venues.paper_settings import PaperSettings
 from actors.venues.paper_sources import instruments_from
@@ -28,8 +30,19 @@ from actors.venues.paper_sources import instruments_from
 class PaperFloor:
     """What the accounts of one paper exchange share: its actor, which runs while at least one account has started."""
 
-    def __init__(self, *, settings: PaperSettings, runtime: Runtime, exchange: PaperExchange | None = None) -> None:
-        """An `exchange` handed in is not closed at the end, so that it outlives a simulated crash."""
+    def __init__(
+        self,
+        *,
+        settings: PaperSettings,
+        runtime: Runtime,
+        exchange: PaperExchange | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        """An `exchange` handed in is not closed at the end, so that it outlives a simulated crash.
+
+        `faults` befall all accounts of the floor.
+        """
+        self.faults = faults
         self.settings = settings
         self.instruments = exchange.instruments if exchange else instruments_from(settings)
         self.accounts: set[str] = set()
@@ -57,6 +70,7 @@ class PaperFloor:
                     self._runtime.clock,
                     owns_exchange=self._given is None,
                     accounts=self.accounts,
+                    faults=self.faults,
                 )
             self._started.add(door.account)
             tell(self._actor, Attach(door))
@@ -84,12 +98,14 @@ class PaperVenue:
         runtime: Runtime,
         exchange: PaperExchange | None = None,
         floor: PaperFloor | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        """`floor` is another venue's floor, to trade on the same exchange and market; settings are then the floor's.
+        """`floor` is another venue's floor, to trade on the same exchange and market; settings and faults are then the
+        floor's.
 
         Raises MarketDataError when a file of prices cannot be read.
         """
-        self.floor = floor or PaperFloor(settings=settings, runtime=runtime, exchange=exchange)
+        self.floor = floor or PaperFloor(settings=settings, runtime=runtime, exchange=exchange, faults=faults)
         self.floor.accounts.add(account)
         self._account = account
         self._actor: Ref | None = None

@@ -15,26 +15,11 @@ import pykka
 import structlog
 
 from actors.domain.model import Micros, Quote
-from actors.runtime.base import Clock, Ref, Timer, tell
-from actors.venues.base import (
-    AccountAnswered,
-    AccountRequest,
-    CancelRequest,
-    CandlesAnswered,
-    CandlesRequest,
-    LookUpRequest,
-    OrderAnswered,
-    OrderRejected,
-    OrderRequest,
-    OrderUnknown,
-    OrderUpdated,
-    PricesUpdated,
-    RequestFailed,
-    VenueError,
-    VenueFailed,
-    VenueUnavailable,
-)
-from actors.venues.paper_ledger import CursorMoved, OrderRead, PaperExchange
+from actors.runtime.base import Clock, Timer, tell
+from actors.venues.base import PricesUpdated, VenueFailed
+from actors.venues.paper_desk import Arrived, Asked, Desk, Door, Due, Told
+from actors.venues.paper_faults import Faults
+from actors.venues.paper_ledger import CursorMoved, PaperExchange
 from actors.venues.paper_market import Market, MarketDataError, Tick
 from actors.venues.paper_sources import open_market
 
@@ -46,17 +31,6 @@ _RETRY_SECONDS = 1.0
 # A feed further behind than this goes on from where it is, instead of telling everything it missed in one burst.
 _MOST_BEHIND_SECONDS = 1.0
 _MICROS_PER_SECOND = 1_000_000
-
-Request = OrderRequest | CancelRequest | LookUpRequest | AccountRequest | CandlesRequest
-
-
-@dataclass(slots=True)
-class Door:
-    """One account's side of the venue; `open` is taken back by the venue itself, so that nothing is told after stop."""
-
-    account: str
-    listener: Ref
-    open: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +53,6 @@ class Detach:
 
     door: Door
     last: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An account's request."""
-
-    door: Door
-    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +86,15 @@ class PaperActor(pykka.ThreadingActor):
 
     use_daemon_thread = True
 
-    def __init__(self, exchange: PaperExchange, clock: Clock, *, owns_exchange: bool, accounts: set[str]) -> None:
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        clock: Clock,
+        *,
+        owns_exchange: bool,
+        accounts: set[str],
+        faults: Faults | None = None,
+    ) -> None:
         """`accounts` are those that lockstep waits for before the first price; `owns_exchange`: closed at the end."""
         super().__init__()
         self._exchange = exchange
@@ -134,12 +108,13 @@ class PaperActor(pykka.ThreadingActor):
         # Where event time and monotonic time were last matched; None until prices flow.
         self._paced_from: tuple[Micros, float] | None = None
         self._failure = ""
+        self._desk = Desk(exchange, clock, faults, self.actor_ref, self._door_of)
 
     def on_receive(self, message: object) -> None:
         """Handle one message of a venue, or the own reminder to play on."""
         match message:
             case Asked(door, request):
-                self._answer(door, request)
+                self._desk.handle(door, request)
             case Settled(door, symbol, sequence):
                 self._settle(door, symbol, sequence)
             case PlayOn():
@@ -150,6 +125,8 @@ class PaperActor(pykka.ThreadingActor):
                 self._resume(door)
             case Detach(door, last):
                 self._detach(door, last)
+            case Arrived() | Told() | Due():
+                self._desk.go_on(message)
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """Its accounts begin anew, and start it again."""
@@ -161,6 +138,7 @@ class PaperActor(pykka.ThreadingActor):
 
     def _attach(self, door: Door) -> None:
         self._audiences[door.account] = _Audience(door)
+        self._desk.look()
         if self._market is None:
             self._guarded(self._open_market)
 
@@ -176,6 +154,7 @@ class PaperActor(pykka.ThreadingActor):
             del self._audiences[door.account]
         if last:
             self._cancel_timer()
+            self._desk.close()
             if self._market is not None:
                 self._market.close()
             if self._owns_exchange:
@@ -184,6 +163,10 @@ class PaperActor(pykka.ThreadingActor):
         else:
             self._play_on()
 
+    def _door_of(self, account: str) -> Door | None:
+        audience = self._audiences.get(account)
+        return None if audience is None else audience.door
+
     def _settle(self, door: Door, symbol: str, sequence: int) -> None:
         audience = self._audiences.get(door.account)
         if audience is None or audience.door is not door or audience.awaited != (symbol, sequence):
@@ -191,63 +174,6 @@ class PaperActor(pykka.ThreadingActor):
         audience.awaited = None
         self._tell_next(audience)
         self._play_on()
-
-    # -- requests ------------------------------------------------------------------------------------------------------
-
-    def _answer(self, door: Door, request: Request) -> None:
-        """Every request gets an outcome, also when the ledger fails or we are wrong."""
-        answer: object
-        try:
-            answer = self._outcome(request)
-        except VenueError as error:
-            answer = RequestFailed(request_id=request.request_id, error=error)
-        except sqlite3.Error as error:
-            failure: VenueError = VenueUnavailable("ledger", f"the paper ledger cannot be read: {error}")
-            if isinstance(request, OrderRequest | CancelRequest):
-                failure = OrderUnknown("ledger", f"the paper ledger failed: {error}")
-            answer = RequestFailed(request_id=request.request_id, error=failure)
-        if door.open:
-            tell(door.listener, answer)
-
-    def _outcome(self, request: Request) -> object:
-        exchange = self._exchange
-        match request:
-            case OrderRequest():
-                return self._order_answered(request.request_id, exchange.submit(request, self._clock.now()))
-            case CancelRequest():
-                return self._order_answered(request.request_id, exchange.cancel(request, self._clock.now()))
-            case LookUpRequest():
-                found = exchange.look_up(request.account, request.symbol, request.client_order_id, request.kind)
-                return self._order_answered(request.request_id, found)
-            case CandlesRequest():
-                candles, complete = exchange.candles(request.symbol, request.source, request.since)
-                return CandlesAnswered(request_id=request.request_id, candles=candles, complete=complete)
-            case AccountRequest():
-                return self._account_answered(request)
-
-    def _order_answered(self, request_id: str, read: OrderRead) -> OrderAnswered:
-        return OrderAnswered(
-            request_id=request_id,
-            order=read.order,
-            read_at=read.at or self._clock.now(),
-            venue_quantity=read.venue_quantity,
-        )
-
-    def _account_answered(self, request: AccountRequest) -> AccountAnswered:
-        instrument = self._exchange.instruments.get(request.symbol)
-        if instrument is None:
-            raise OrderRejected("unknown_symbol", f"{request.symbol} is not traded here")
-        read = self._exchange.read_account(request.account, request.symbol, request.trades_since)
-        return AccountAnswered(
-            request_id=request.request_id,
-            symbol=request.symbol,
-            position=read.position,
-            orders=read.orders,
-            trades=read.trades,
-            quote=read.quote,
-            instrument=instrument,
-            read_at=read.quote.at if read.quote else self._clock.now(),
-        )
 
     # -- the market ----------------------------------------------------------------------------------------------------
 
@@ -328,8 +254,8 @@ class PaperActor(pykka.ThreadingActor):
         market.advance(tick)
         for account, order in executed:
             audience = self._audiences.get(account)
-            if audience is not None and audience.door.open:
-                tell(audience.door.listener, OrderUpdated(account=account, order=order))
+            if audience is not None:
+                self._desk.report(audience.door, order)
         for audience in self._audiences.values():
             if audience.resumed:
                 audience.queue.append(PricesUpdated(symbol=tick.symbol, quote=tick.quote))

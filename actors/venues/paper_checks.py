@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from actors.domain.model import ZERO, Instrument, OrderSide, Quote, Source
+from actors.domain.model import ZERO, Instrument, Micros, OrderSide, Quote, Source
 from actors.venues.base import CancelRequest, OrderRejected, OrderRequest, VenueUnavailable
 from actors.venues.paper_tables import OrderRow
 

@@ -26,6 +26,17 @@ REQUESTS: Final = ("submit", "cancel", "look_up", "read_account", "read_candles"
 SUBJECTS: Final = (*REQUESTS, "request", "report", "fill")
 ERRORS: Final = frozenset({"unavailable", "unknown", "unknown_after", *REJECTIONS})
 RESTS: Final = ("never", "next_price")
+_EFFECTS: Final = (
+    "lose",
+    "error",
+    "delay_request_seconds",
+    "delay_reply_seconds",
+    "repeat",
+    "hold_for",
+    "absent",
+    "behind_executions",
+    "fill",
+)
 _READS: Final = ("look_up", "read_account")
 # As many orders of one leg as a rule recognises.
 _GENERATIONS: Final = 32
@@ -41,7 +52,7 @@ class Rule:
 
     Which: `position` and `leg` together know an order by its client order id, whichever keeper sent it; `when` is
     asked last, with the subject (the request, the OrderUpdated, or the ledger's row of the order). The first `skip`
-    matches pass unharmed, the next `times` (0: all) are taken; with `for_seconds` all those until so long after the first.
+    matches pass unharmed, the next `times` (0: all) are taken; with `for_seconds` all until so long after the first.
 
     What: `lose` the "request" (nothing happens) or the "reply" (executed; nobody is told). `error` is answered instead:
     "unavailable", "unknown" and any code of REJECTIONS without execution, "unknown_after" with it. A request delayed
@@ -79,19 +90,20 @@ class Rule:
 
     def __post_init__(self) -> None:
         """Refuse what would never act. Raises ValueError."""
+        errors = ", ".join(sorted(ERRORS))
         for wrong, message in (
             (self.on not in SUBJECTS, f"on must be one of {', '.join(SUBJECTS)}, not {self.on!r}"),
             (self.lose not in (None, "request", "reply"), f'lose is "request" or "reply", not {self.lose!r}'),
             (
                 self.error not in (None, *ERRORS),
-                f"error must be one of {', '.join(sorted(ERRORS))}, not {self.error!r}",
+                f"error must be one of {errors}, not {self.error!r}",
             ),
             ((self.position is None) != (self.leg is None), "position and leg know an order only together"),
             ((self.on == "fill") != (self.fill is not None), "fill is given on fill, and only there"),
             (isinstance(self.rest, str) and self.rest not in RESTS, f"rest is a number or one of {', '.join(RESTS)}"),
             (
                 self.on == "report" and self._needs_request,
-                "a report is lost as reply, delayed as reply, repeated or held",
+                "a report can only be treated as a reply",
             ),
             (self.absent and self.on != "look_up", "absent is for look_up"),
             (self.behind_executions and self.on not in _READS, f"behind_executions is for {' and '.join(_READS)}"),
@@ -106,6 +118,11 @@ class Rule:
         seconds = (self.delay_request_seconds, self.delay_reply_seconds, self.for_seconds or 0)
         counts = (self.skip, self.times, self.repeat, self.hold_for, self.behind_executions)
         return (*seconds, *counts, 0 if isinstance(self.rest, str) else self.rest, float(self.fill or 0))
+
+    def said(self) -> str:
+        """What it does, for the log."""
+        done = {name: getattr(self, name) for name in _EFFECTS}
+        return " ".join(f"{name}={value}" for name, value in done.items() if value)
 
     @property
     def _needs_request(self) -> bool:

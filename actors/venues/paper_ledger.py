@@ -193,14 +193,15 @@ class PaperExchange:
                 with self._tables.transaction(durable=durable):
                     maybe = self._tables.maybe_triggered(tick.symbol, min(prices), max(prices))
                     hits = [order for order in maybe if triggered(order, quote)]
-                    rests = self.pending.rests(tick.symbol) if self.partial_fill else ()
-                    if (hits or rests) and not durable:
+                    waiting = self.partial_fill is not None and self.pending.has_rests(tick.symbol)
+                    if (hits or waiting) and not durable:
                         continue
                     before = self._tables.market(tick.symbol)
                     if (before.cursor if before else "") != tick.previous:
                         raise CursorMoved(tick.symbol)
                     after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
                     self._tables.save_market(tick.symbol, after)
+                    rests = self.pending.rests(tick.symbol) if waiting else ()
                     return self._filled(rests, quote, rest=True) + self._filled(hits, quote)
         raise AssertionError("a durable step always ends")
 

@@ -11,6 +11,7 @@ from enum import Enum
 from threading import RLock
 from typing import Any
 
+from actors.domain.events import OrderState
 from actors.domain.model import Micros, OrderKind, OrderSide, Source
 from actors.venues.base import CancelRequest, OrderRequest
 from actors.venues.paper_tables import OrderRow, PaperTables
@@ -66,23 +67,26 @@ class PaperPending:
         self._tables.execute("UPDATE orders SET trigger_hint = NULL WHERE id = ?", (order.id,))
         self._tables.execute("INSERT OR REPLACE INTO rests VALUES (?, ?, ?)", (order.id, order.symbol, due_at))
 
+    def has_rests(self, symbol: str) -> bool:
+        """Inside a transaction: whether an order of a symbol waits for its next price."""
+        query = "SELECT 1 FROM rests WHERE symbol = ? AND due_at IS NULL"
+        return self._tables.execute(query, (symbol,)).fetchone() is not None
+
     def rests(self, symbol: str) -> list[OrderRow]:
         """Inside a transaction: orders of a symbol whose rest waits for its next price, taken off the list."""
-        return self._taken("symbol = ? AND due_at IS NULL", symbol)
+        return self._taken("SELECT order_id FROM rests WHERE symbol = ? AND due_at IS NULL ORDER BY order_id", symbol)
 
     def rests_due(self, now: Micros) -> list[OrderRow]:
         """Inside a transaction: orders whose rest is due by time, taken off the list."""
-        return self._taken("due_at <= ?", now)
+        return self._taken("SELECT order_id FROM rests WHERE due_at <= ? ORDER BY order_id", now)
 
-    def _taken(self, condition: str, value: object) -> list[OrderRow]:
-        rows = self._tables.execute(
-            "SELECT order_id, state FROM rests JOIN orders ON id = order_id WHERE rests." + condition
-            + " ORDER BY order_id",
-            (value,),
-        ).fetchall()  # fmt: skip
-        for order_id, _ in rows:
-            self._tables.execute("DELETE FROM rests WHERE order_id = ?", (order_id,))
-        return [self._tables.order(order_id) for order_id, state in rows if state == "open"]
+    def _taken(self, query: str, value: object) -> list[OrderRow]:
+        numbers = [number for (number,) in self._tables.execute(query, (value,)).fetchall()]
+        for number in numbers:
+            self._tables.execute("DELETE FROM rests WHERE order_id = ?", (number,))
+        # One that has been cancelled meanwhile is left as it is.
+        orders = [self._tables.order(number) for number in numbers]
+        return [order for order in orders if order.state is OrderState.OPEN]
 
     def next_due(self) -> Micros | None:
         """When the next of either is due by wall time; None when nothing is under way."""

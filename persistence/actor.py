@@ -6,9 +6,8 @@ to the local failure log, kept, and tried again with back-off; nothing is report
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pykka
 import structlog
@@ -20,39 +19,33 @@ from persistence.messages import (
     Drain,
     ReadEvents,
     ReadSnapshot,
-    Ref,
     Save,
     Saved,
-    SaveFailed,
     SaveTapes,
     ShardLost,
     ShardRefused,
     SnapshotRead,
     TakeShard,
+    tell,
+    tell_failed,
 )
+from persistence.reach import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Clock, Reach
 from persistence.reports import Reports
 from persistence.shard_book import ShardBook
 from persistence.store import (
     LeaseHeld,
+    Outage,
     Outcome,
+    SnapshotCorrupt,
     SnapshotError,
     StaleOwner,
     Store,
     StoreUnreachable,
 )
 from persistence.tenure import Tenure
-
-FIRST_RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 2.0
+from persistence.words import words_for_ownership
 
 _log = structlog.get_logger("persistence")
-
-
-class Clock(Protocol):
-    """The part of the runtime's clock that is needed here."""
-
-    def tell_after(self, delay_seconds: float, ref: Ref, message: object) -> object:
-        """Tell `message` to `ref` once, after the delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +95,9 @@ class PersistenceActor(pykka.ThreadingActor):
         self._tenure = Tenure(
             store, leases, owner, self._reports, dead_owner=dead_owner, ttl_seconds=lease_ttl_seconds, boottime=boottime
         )
-        self._on_reachable = on_reachable
+        self._reach = Reach(self._reports, boottime, on_reachable)
         self._books: dict[str, ShardBook] = {}
         self._flushing: set[str] = set()
-        self._reachable = True
-        self._retry_seconds = FIRST_RETRY_SECONDS
-        self._retry_pending = False
 
     def on_receive(self, message: Any) -> None:
         """Handle one message; see persistence.messages."""
@@ -144,12 +134,12 @@ class PersistenceActor(pykka.ThreadingActor):
         book = self._books.get(save.shard)
         if book is None:
             error = StaleOwner(f"shard {save.shard} is not held by this keeper", shard=save.shard, epoch=0)
-            _tell_failed(save, error)
+            tell_failed(save, error)
             return
         if book.announced and save.epoch is not None and save.epoch != book.epoch:
             # Its sender belongs to a life of the shard that has ended; what is stored was handed on without it.
             text = f"shard {save.shard} was taken again under epoch {book.epoch}, after this save's {save.epoch}"
-            _tell_failed(save, StaleOwner(text, shard=save.shard, epoch=book.epoch))
+            tell_failed(save, StaleOwner(text, shard=save.shard, epoch=book.epoch))
             return
         book.add(save)
         self._flush_soon(save.shard)
@@ -157,15 +147,16 @@ class PersistenceActor(pykka.ThreadingActor):
     def _flush_soon(self, shard: str) -> None:
         if shard not in self._flushing:
             self._flushing.add(shard)
-            _tell(self.actor_ref, _Flush(shard))
+            tell(self.actor_ref, _Flush(shard))
 
     def _on_flush(self, message: _Flush) -> None:
         self._flushing.discard(message.shard)
         book = self._books.get(message.shard)
         if book is None or not book.unsaved:
             return
-        if not self._reachable:
-            self._reports.spill(book, StoreUnreachable("the store is out of reach"))
+        if not self._reach.ok:
+            outage = self._reach.outage or Outage.OTHER
+            self._reports.spill(book, StoreUnreachable("the store is out of reach", outage=outage))
             return
         # One batch a turn: reads, renewals and other shards get theirs in between.
         if self._save_batch(book) and book.unsaved:
@@ -185,6 +176,9 @@ class PersistenceActor(pykka.ThreadingActor):
             outcome = self._store.save(book.shard, book.epoch, changes, book.batch_tapes)
         except StaleOwner as error:
             self._stand_down(book, error)
+            return False
+        except SnapshotCorrupt as error:
+            self._stand_down(book, book.unreadable(error))
             return False
         except StoreUnreachable as error:
             # Definitely not saved, so newer states may take the place of these in the next attempt.
@@ -208,10 +202,10 @@ class PersistenceActor(pykka.ThreadingActor):
         for name, entry in entries.items():
             snapshot = outcome.saved.get(name)
             if snapshot is None:
-                _tell_failed(entry.save, outcome.conflicts[name])
+                tell_failed(entry.save, outcome.conflicts[name])
                 continue
             save, version, epoch = entry.save, snapshot.version, snapshot.epoch
-            _tell(save.reply_to, Saved(position_id=name, change=save.change, version=version, epoch=epoch))
+            tell(save.reply_to, Saved(position_id=name, change=save.change, version=version, epoch=epoch))
         if outcome.saved:
             _log.debug("snapshot.saved", shard=book.shard, positions=len(outcome.saved), epoch=book.epoch)
 
@@ -219,27 +213,28 @@ class PersistenceActor(pykka.ThreadingActor):
 
     def _trouble(self, error: Exception, book: ShardBook) -> None:
         self._reports.spill(book, error)
-        if self._reachable:
-            self._reachable = False
-            self._retry_seconds = FIRST_RETRY_SECONDS
-            self._on_reachable(False)
-        if not self._retry_pending:
-            self._retry_pending = True
-            self._clock.tell_after(self._retry_seconds, self.actor_ref, _Retry())
-            self._retry_seconds = min(self._retry_seconds * 2, LONGEST_RETRY_SECONDS)
+        self._out_of_reach(book.shard, book.epoch, error)
+
+    def _out_of_reach(self, shard: str, epoch: int, error: Exception) -> None:
+        self._reach.lost(shard, epoch, error)
+        # With no shard of ours there is nothing to retry: whoever wants one asks again.
+        wait_seconds = self._reach.next_retry() if self._books else None
+        if wait_seconds is not None:
+            self._clock.tell_after(wait_seconds, self.actor_ref, _Retry())
 
     def _on_retry(self) -> None:
-        self._retry_pending = False
+        self._reach.retry_pending = False
         for book in list(self._books.values()):
+            before = self._reach.troubles
             self._keep_lease(book)
-            if not self._retry_pending:
+            if self._reach.troubles == before:
                 self._catch_up(book)
-            # In trouble again: the other shards would only wait for the same time-outs.
-            if self._retry_pending:
+            # The other shards would only wait for the same time-outs. Trouble of one shard alone is not theirs.
+            if self._reach.troubles > before and self._reach.lasts:
                 return
-        self._reachable = True
-        self._retry_seconds = FIRST_RETRY_SECONDS
-        self._on_reachable(True)
+        # Without a shard of ours nothing was asked: then the next one that is taken tells.
+        if self._books and not self._reach.retry_pending:
+            self._reach.back()
 
     # --- leases ------------------------------------------------------------------------------------------------------
 
@@ -255,13 +250,22 @@ class PersistenceActor(pykka.ThreadingActor):
             lease = self._acquire(shard)
             book = self._books[shard] = ShardBook(shard, lease.epoch, message.reply_to, lease.deadline)
             self._announce(book)
+            self._answered()
         except LeaseHeld as error:
+            self._answered()
             wait_seconds = max(FIRST_RETRY_SECONDS, error.remaining_seconds)
-            _tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
+            tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
         except (StoreUnreachable, SnapshotError) as error:
             self._books.pop(shard, None)
+            if isinstance(error, StoreUnreachable):
+                self._out_of_reach(shard, 0, error)
             wait_seconds = LONGEST_RETRY_SECONDS
-            _tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
+            tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
+
+    def _answered(self) -> None:
+        # Where a retry is arranged, that one tells, once everything is saved.
+        if not self._reach.retry_pending:
+            self._reach.back()
 
     def _acquire(self, shard: str) -> Lease:
         lease = self._tenure.acquire(shard)
@@ -272,7 +276,7 @@ class PersistenceActor(pykka.ThreadingActor):
         """Load the shard and hand it to whoever took it. Raises StoreUnreachable, SnapshotError."""
         taken = self._tenure.load(book, self._failure_log)
         book.announced = True
-        _tell(book.taker, taken)
+        tell(book.taker, taken)
 
     def _renew_later(self, shard: str, epoch: int) -> None:
         self._clock.tell_after(self._lease_ttl_seconds / 3, self.actor_ref, _Renew(shard, epoch))
@@ -282,7 +286,7 @@ class PersistenceActor(pykka.ThreadingActor):
         if book is None or book.epoch != message.epoch:
             return
         # While the store is out of reach, the retries renew it as soon as it is back.
-        if self._reachable:
+        if self._reach.ok:
             self._keep_lease(book)
         elif self._tenure.ran_out(book):
             self._lose(book)
@@ -301,7 +305,9 @@ class PersistenceActor(pykka.ThreadingActor):
                 self._retake(book)
             else:
                 self._stand_down(book, error)
-        except (StoreUnreachable, SnapshotError) as error:
+        except SnapshotCorrupt as error:
+            self._stand_down(book, book.unreadable(error))
+        except StoreUnreachable as error:
             self._trouble(error, book)
 
     def _retake(self, book: ShardBook) -> None:
@@ -313,9 +319,13 @@ class PersistenceActor(pykka.ThreadingActor):
         except LeaseHeld as error:
             self._stand_down(book, StaleOwner(str(error), shard=book.shard, epoch=book.epoch + 1))
             return
-        except (StoreUnreachable, SnapshotError) as error:
+        except SnapshotCorrupt as error:
+            self._stand_down(book, book.unreadable(error))
+            return
+        except StoreUnreachable as error:
             self._trouble(error, book)
             return
+        self._reports.retaken(book.shard, lease.epoch)
         between = lease.epoch - book.epoch - 1
         book.epoch, book.deadline, book.lost = lease.epoch, lease.deadline, False
         if between:
@@ -339,20 +349,20 @@ class PersistenceActor(pykka.ThreadingActor):
             return
         book.lost, book.announced = True, False
         self._reports.lease_lost(book)
-        _tell(book.taker, ShardLost(shard=book.shard, epoch=book.epoch, fenced=False))
+        tell(book.taker, ShardLost(shard=book.shard, epoch=book.epoch, fenced=False))
 
     def _stand_down(self, book: ShardBook, error: StaleOwner) -> None:
         """Somebody else owns the shard: nothing of ours counts any more."""
         del self._books[book.shard]
         self._tenure.forfeit(book)
         self._fail_all(book, error)
-        _tell(book.taker, ShardLost(shard=book.shard, epoch=error.epoch, fenced=True))
+        tell(book.taker, ShardLost(shard=book.shard, epoch=error.epoch, fenced=True))
 
     def _fail_all(self, book: ShardBook, error: StaleOwner) -> None:
         entries = book.abandon()
-        self._reports.stale_owner(book, error, entries)
+        self._reports.stale_owner(book, error, entries, words_for_ownership(book.epoch, error.epoch))
         for entry in entries:
-            _tell_failed(entry.save, error)
+            tell_failed(entry.save, error)
 
     # --- reading and leaving -----------------------------------------------------------------------------------------
 
@@ -361,7 +371,7 @@ class PersistenceActor(pykka.ThreadingActor):
         name = message.position_id
         book = self._books.get(message.shard)
         try:
-            if book is not None and book.holds(name) and not (self._reachable and self._flush_all(book)):
+            if book is not None and book.holds(name) and not (self._reach.ok and self._flush_all(book)):
                 raise StoreUnreachable(f"position {name} has a state that could not be saved yet")
             snapshot = self._store.read(message.shard, name)
             if book is not None and snapshot is not None:
@@ -369,7 +379,7 @@ class PersistenceActor(pykka.ThreadingActor):
             answer = SnapshotRead(position_id=name, snapshot=snapshot)
         except (StoreUnreachable, SnapshotError) as error:
             answer = SnapshotRead(position_id=name, snapshot=None, error=error)
-        _tell(message.reply_to, answer)
+        tell(message.reply_to, answer)
 
     def _on_read_events(self, message: ReadEvents) -> None:
         try:
@@ -384,16 +394,7 @@ class PersistenceActor(pykka.ThreadingActor):
             try:
                 self._tenure.release(book)
             except (StoreUnreachable, SnapshotError) as error:
-                _log.warning("lease.lost", shard=book.shard, error=str(error), remedy="it expires by itself")
+                why = "the lease could not be given up; the next keeper waits until it runs out"
+                _log.warning("lease.lost", shard=book.shard, why=why, error=str(error), remedy="it expires by itself")
             self._books.pop(book.shard, None)
         message.reply.set(True)
-
-
-def _tell_failed(save: Save, error: Exception) -> None:
-    _tell(save.reply_to, SaveFailed(position_id=save.position_id, change=save.change, error=error))
-
-
-def _tell(ref: Ref, message: object) -> None:
-    """Tell; a dead receiver is no error, its successor reads what is stored."""
-    with suppress(pykka.ActorDeadError):
-        ref.tell(message)

@@ -20,6 +20,8 @@ from persistence.store import Change, Fence, Outage, Outcome, SnapshotUnknown, S
 ATTEMPTS = 5
 """How often a save, or the settling of one, is tried before the caller hears of it."""
 
+_TAKES_REMEMBERED = 100
+
 
 class Trouble(Exception):
     """A step that failed; `outage` says why."""
@@ -52,6 +54,8 @@ class CommittingStore(ABC):
         self._new_write_id = new_write_id or _random_write_id
         self._attempts = attempts
         self._unsettled: dict[str, Batch] = {}
+        # Takes that may have been applied unheard, by shard and owner. Their write ids make them unmistakable.
+        self._begun: dict[tuple[str, str], list[Fence]] = {}
 
     def save(
         self, shard: str, epoch: int, changes: Sequence[Change], tapes: Mapping[str, bytes] | None = None
@@ -123,6 +127,19 @@ class CommittingStore(ABC):
             return saved
         message = f"shard {shard}: whether write {batch.write_id} was saved could not be settled: {trouble}"
         raise SnapshotUnknown(message, outage=trouble.outage)
+
+    def _next_take(self, shard: str, owner: str, fence: Fence) -> Fence:
+        """The fence that a take writes over this one: a higher epoch, unless this one is our own, taken unheard."""
+        begun = self._begun.get((shard, owner), [])
+        ours = fence in begun
+        meant = Fence(
+            epoch=fence.epoch if ours else fence.epoch + 1,
+            revision=fence.revision + 1,
+            write_id=self._new_write_id(),
+        )
+        # Those before one that was applied watched an older fence, and can no longer be.
+        self._begun[shard, owner] = [*([fence] if ours else begun[-_TAKES_REMEMBERED:]), meant]
+        return meant
 
     @abstractmethod
     def _begin(self, shard: str, names: Sequence[str]) -> tuple[Fence, Mapping[str, bytes | None]]:

@@ -8,14 +8,20 @@ onto the exact snapshot it grew from, and only if no other epoch has owned the s
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 SPILLED = "snapshot.spilled"
 SETTLED = "snapshot.saved"
 """Takes back the spill of a position, whose state was saved after all."""
+UNREACHABLE = "store.unreachable"
+REACHABLE = "store.reachable"
+LEASE_LOST = "lease.lost"
+LEASE_TAKEN = "lease.taken"
+"""A lease that had run out, taken again."""
 
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,7 +37,10 @@ class GrewFrom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One line. `kind` is the name of the log event; `epoch` is the owner's that failed to save."""
+    """One line. `kind` is the name of the log event; `epoch` is the owner's that failed to save.
+
+    `cause` is the value of the store's Outage, or, for `snapshot.stale_owner`, the epoch that was found.
+    """
 
     kind: str
     shard: str
@@ -44,7 +53,11 @@ class Failure:
     state: Mapping[str, Any] | None = None
     events: Sequence[Mapping[str, Any]] = ()
     closed: bool = False
+    cause: str = ""
     at: str = ""
+
+
+_FIELDS = frozenset(field.name for field in fields(Failure))
 
 
 class FailureRecord(Protocol):
@@ -77,7 +90,7 @@ class FailureLog:
 
     def __init__(self, path: Path, now: Callable[[], int], *, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._path = path
-        self._old = path.with_name(path.name + ".1")
+        self._old = _rotated(path)
         self._now = now
         self._max_bytes = max_bytes
 
@@ -106,15 +119,7 @@ class FailureLog:
 
     def read(self) -> Iterator[Failure]:
         """Every line that can be read, oldest first. Torn and foreign lines are passed over."""
-        for path in (self._old, self._path):
-            try:
-                lines = path.read_bytes().splitlines()
-            except FileNotFoundError:
-                continue
-            for line in lines:
-                failure = _parse(line)
-                if failure is not None:
-                    yield failure
+        return read_failures(self._path)
 
     def spills(self, shard: str) -> dict[str, Failure]:
         """The latest spilled state of each position of a shard."""
@@ -130,6 +135,27 @@ class FailureLog:
             _fsync_directory(self._path.parent)
 
 
+def read_failures(path: Path) -> Iterator[Failure]:
+    """Every line of a failure log and of its rotated predecessor, oldest first, while a keeper may go on writing it.
+
+    Torn and foreign lines are passed over; files that do not exist are empty. Raises OSError for one that exists and
+    cannot be read.
+    """
+    with ExitStack() as stack:
+        # The present one first: if it is rotated in between, the old one is the same file, and is read once.
+        files: list[IO[bytes]] = []
+        for candidate in (path, _rotated(path)):
+            with suppress(FileNotFoundError):
+                file: IO[bytes] = stack.enter_context(candidate.open("rb"))
+                if not files or not os.path.sameopenfile(files[0].fileno(), file.fileno()):
+                    files.append(file)
+        for file in reversed(files):
+            for line in file:
+                failure = _parse(line)
+                if failure is not None:
+                    yield failure
+
+
 def latest_spills(failures: Iterable[Failure], shard: str) -> dict[str, Failure]:
     """Of these lines, the last spill of each position of the shard, unless it was saved after all."""
     found: dict[str, Failure] = {}
@@ -143,22 +169,28 @@ def latest_spills(failures: Iterable[Failure], shard: str) -> dict[str, Failure]
     return found
 
 
-def _line(fields: Mapping[str, Any]) -> str:
+def _rotated(path: Path) -> Path:
+    return path.with_name(path.name + ".1")
+
+
+def _line(values: Mapping[str, Any]) -> str:
     # What JSON cannot hold is written as its description: a failed save must at least leave its trace.
-    return json.dumps(fields, ensure_ascii=True, separators=(",", ":"), default=repr) + "\n"
+    return json.dumps(values, ensure_ascii=True, separators=(",", ":"), default=repr) + "\n"
 
 
 def _parse(line: bytes) -> Failure | None:
     try:
-        fields = json.loads(line)
-        grew_from = fields.get("grew_from")
-        state = fields.get("state")
-        if state is not None and not isinstance(state, dict):
+        # Fields of a newer release are passed over, and its spills still count.
+        known = {name: value for name, value in json.loads(line).items() if name in _FIELDS}
+        texts = (known[name] for name in ("kind", "shard", "error"))
+        grew_from = known.get("grew_from")
+        state = known.get("state")
+        if not all(isinstance(text, str) for text in texts) or not isinstance(state, dict | None):
             return None
-        fields["events"] = tuple(fields.get("events", ()))
-        fields["grew_from"] = None if grew_from is None else GrewFrom(**grew_from)
-        return Failure(**fields)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        known["events"] = tuple(known.get("events", ()))
+        known["grew_from"] = None if grew_from is None else GrewFrom(**grew_from)
+        return Failure(**known)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -125,22 +125,21 @@ class MemoryStore(CommittingStore):
 
     def take(self, shard: str, owner: str, ttl_seconds: float, *, dead_owner: str | None = None) -> Fence:
         """See Store.take. Also raises SnapshotCorrupt when the fence itself cannot be read."""
-        meant: Fence | None = None
         trouble: Exception | None = None
         for _ in range(self._attempts):
             try:
                 self._stage("before_read", StoreUnreachable)
                 data = self._data(shard)
                 fence = decode_fence(shard, data.fence)
-                if fence == meant and data.lease is not None and data.lease[:2] == (owner, meant.epoch):
-                    return fence  # The reply of an earlier attempt was lost, and it had been applied.
                 if data.lease is not None and data.lease[0] not in (owner, dead_owner):
+                    self._begun.pop((shard, owner), None)
                     raise self._held(shard, data.lease)
                 self._stage("before_write", StoreUnreachable)
-                meant = Fence(epoch=fence.epoch + 1, revision=fence.revision + 1, write_id=fence.write_id)
+                meant = self._next_take(shard, owner, fence)
                 data.fence = encode_fence(meant)
                 data.lease = (owner, meant.epoch, self._now() + ttl_seconds)
                 self._stage("after_write", StoreUnreachable)
+                del self._begun[shard, owner]
                 return meant
             except StoreUnreachable as error:
                 trouble = error

@@ -1,6 +1,7 @@
 """What other actors tell the PersistenceActor, and what it tells them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,3 +143,14 @@ class Drain:
     """Flush what waits, give every lease up, then answer by setting True on `reply`."""
 
     reply: Any
+
+
+def tell(ref: Ref, message: object) -> None:
+    """Tell; a dead receiver is no error, its successor reads what is stored."""
+    with suppress(pykka.ActorDeadError):
+        ref.tell(message)
+
+
+def tell_failed(save: Save, error: Exception) -> None:
+    """Answer a save that was definitely not made."""
+    tell(save.reply_to, SaveFailed(position_id=save.position_id, change=save.change, error=error))

@@ -159,9 +159,9 @@ class RedisConnection:
             connection.connect()
         except BaseException as error:
             connection.disconnect()
-            if isinstance(error, Exception):
-                raise _foreseen(error) from error
-            raise
+            if _is_foreseen(error):
+                raise
+            raise _no_redis(error) from error
         self._connection = connection
         self._facts = facts = self._ask_facts()
         return facts
@@ -173,9 +173,9 @@ class RedisConnection:
             return [self._read(connection) for _ in commands]
         except BaseException as error:
             self.close()
-            if isinstance(error, Exception):
-                raise _foreseen(error) from error
-            raise
+            if _is_foreseen(error):
+                raise
+            raise _no_redis(error) from error
 
     @staticmethod
     def _read(connection: Any) -> Any:
@@ -199,10 +199,12 @@ class RedisConnection:
         )
 
 
-def _foreseen(error: Exception) -> Exception:
-    """The same error, or what the library's parser stumbled over as one that every caller expects."""
-    if isinstance(error, RedisError | OSError):
-        return error
+def _is_foreseen(error: BaseException) -> bool:
+    return isinstance(error, RedisError | OSError) or not isinstance(error, Exception)
+
+
+def _no_redis(error: BaseException) -> InvalidResponse:
+    """What the library's parser stumbled over, as an error that every caller expects."""
     return InvalidResponse(f"what answers is no Redis ({type(error).__name__}: {error})")
 
 
@@ -231,7 +233,9 @@ _NOBODY_THERE = {errno.ECONNREFUSED, errno.ENOENT, errno.EHOSTUNREACH, errno.ENE
 def outage_of(error: BaseException | None) -> Outage:
     """Why a call failed, from the error or from what it was raised over."""
     found = Outage.OTHER
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         for types, outage in _BY_TYPE:
             if isinstance(error, types):
                 return outage

@@ -141,32 +141,33 @@ class RedisStore(CommittingStore):
     def take(self, shard: str, owner: str, ttl_seconds: float, *, dead_owner: str | None = None) -> Fence:
         """See Store.take. Also raises SnapshotCorrupt when the fence itself cannot be read."""
         keys = Keys(shard)
-        meant: Fence | None = None
-        trouble: Exception | None = None
+        trouble, outage = "others kept writing it", Outage.OTHER
         for _ in range(self._attempts):
             try:
                 fence, lease, remaining_seconds = self._watch_lease(shard, keys)
-                if meant is not None and fence == meant and lease == (owner, meant.epoch):
-                    return fence  # The reply of an earlier attempt was lost, and it had been applied.
                 if lease is not None and lease[0] not in (owner, dead_owner):
                     self._abandon()
+                    self._begun.pop((shard, owner), None)
                     raise LeaseHeld(
                         f"shard {shard} is held by {lease[0]} for {remaining_seconds:.1f} s at most",
                         shard=shard,
                         owner=lease[0],
                         remaining_seconds=remaining_seconds,
                     )
-                meant = Fence(epoch=fence.epoch + 1, revision=fence.revision + 1, write_id=fence.write_id)
+                meant = self._next_take(shard, owner, fence)
                 writes: list[Command] = [
                     ("SET", keys.lease, encode_lease(owner, meant.epoch), "PX", _milliseconds(ttl_seconds)),
                     ("SET", keys.fence, encode_fence(meant)),
                 ]
                 if self._transact(writes):
+                    del self._begun[shard, owner]
                     return meant
             except (RedisError, OSError) as error:
-                trouble = error
+                trouble, outage = str(error), outage_of(error)
                 self._connection.close()
-        raise StoreUnreachable(f"shard {shard} could not be taken: {trouble or 'others kept writing it'}")
+                if outage.lasts:
+                    break
+        raise StoreUnreachable(f"shard {shard} could not be taken: {trouble}", outage=outage)
 
     def renew(self, shard: str, owner: str, epoch: int, ttl_seconds: float) -> None:
         """See Store.renew."""

@@ -1,15 +1,16 @@
-"""What the persistence actor writes down when saving goes wrong: the failure log first, then the log, with a remedy."""
+"""What the persistence actor writes down when saving goes wrong: the failure log first, then the log.
+
+Every line says `why` and `remedy` in words that need no knowledge of Redis; `error` has the technical text.
+"""
 
 from collections.abc import Sequence
 
 import structlog
 
-from persistence.failure_log import Failure, FailureRecord
+from persistence.failure_log import LEASE_LOST, LEASE_TAKEN, REACHABLE, SPILLED, UNREACHABLE, Failure, FailureRecord
 from persistence.shard_book import ShardBook, Waiting
-from persistence.store import SnapshotConflict, SnapshotCorrupt, SnapshotUnknown, StaleOwner
-
-_CORRUPT_REMEDY = "the position is not managed until it is repaired: `exitkeeper snapshots show` tells what is stored"
-_CONFLICT_REMEDY = "the position goes on from what is stored; what was not saved is in the failure log"
+from persistence.store import Outage, SnapshotConflict, SnapshotCorrupt, SnapshotUnknown, StaleOwner
+from persistence.words import Words, outage_in, words_for
 
 _log = structlog.get_logger("persistence")
 
@@ -25,20 +26,54 @@ class Reports:
         try:
             self._failure_log.append(failures)
         except OSError as error:
-            _log.error("failure_log.failed", error=str(error), remedy="free space in data_dir, or check its disk")
+            _log.error(
+                "failure_log.failed",
+                why="the failure log cannot be written, so this outage leaves no trace on disk",
+                error=str(error),
+                remedy="free space in data_dir, or check its disk",
+            )
+
+    def unreadable_log(self, error: OSError) -> None:
+        """What an earlier run could not save was not looked at."""
+        _log.error(
+            "failure_log.failed",
+            why="the failure log cannot be read: what an earlier run could not save is not taken up again",
+            error=str(error),
+            remedy="give the keeper's user access to failures.jsonl in data_dir, and restart it",
+        )
+
+    def unreachable(self, shard: str, epoch: int, error: Exception, outage: Outage) -> None:
+        """The store does not do its work."""
+        failure = Failure(kind=UNREACHABLE, shard=shard, epoch=epoch, error=str(error), cause=outage.value)
+        self.record([failure])
+        words = words_for(failure)
+        _log.error(UNREACHABLE, shard=shard, why=words.why, error=str(error), remedy=words.remedy)
+
+    def reachable(self, shard: str, epoch: int, seconds: float) -> None:
+        """The store does its work again."""
+        self.record([Failure(kind=REACHABLE, shard=shard, epoch=epoch, error="")])
+        _log.warning(
+            REACHABLE,
+            shard=shard,
+            away_seconds=round(seconds, 3),
+            why="Redis answers again, and everything that waited is saved",
+            remedy="nothing to do; `exitkeeper failures` tells what waited",
+        )
 
     def dropped(self, book: ShardBook, entry: Waiting, error: SnapshotConflict | SnapshotCorrupt) -> None:
         """One position was definitely not saved."""
-        corrupt = isinstance(error, SnapshotCorrupt)
-        kind = "snapshot.failed" if corrupt else "snapshot.conflict"
-        self.record([book.failure(kind, entry, error)])
+        kind = "snapshot.failed" if isinstance(error, SnapshotCorrupt) else "snapshot.conflict"
+        failure = book.failure(kind, entry, error)
+        self.record([failure])
+        words = words_for(failure)
         _log.error(
             kind,
             shard=book.shard,
             position=entry.save.position_id,
             change=entry.save.change,
+            why=words.why,
             error=str(error),
-            remedy=_CORRUPT_REMEDY if corrupt else _CONFLICT_REMEDY,
+            remedy=words.remedy,
         )
 
     def unknown(self, book: ShardBook, error: Exception) -> None:
@@ -47,13 +82,17 @@ class Reports:
             return
         book.doubt_reported = True
         kind = "snapshot.unknown" if isinstance(error, SnapshotUnknown) else "snapshot.failed"
-        self.record([Failure(kind=kind, shard=book.shard, epoch=book.epoch, error=str(error))])
+        failure = Failure(kind=kind, shard=book.shard, epoch=book.epoch, error=str(error), cause=outage_in(error).value)
+        self.record([failure])
+        words = words_for(failure)
         _log.error(
             kind,
             shard=book.shard,
             positions=len(book.batch),
+            first_positions=list(book.batch)[:10],
+            why=words.why,
             error=str(error),
-            remedy="it is settled as soon as Redis answers again; orders that depend on it wait until then",
+            remedy=words.remedy,
         )
 
     def spill(self, book: ShardBook, error: Exception) -> None:
@@ -62,33 +101,43 @@ class Reports:
         if not failures:
             return
         self.record(failures)
+        words = words_for(failures[0])
         _log.error(
-            "snapshot.spilled",
+            SPILLED,
             shard=book.shard,
             positions=len(failures),
             first_positions=[failure.position_id for failure in failures[:10]],
+            why=words.why,
             error=str(error),
-            remedy="Redis does not answer: check that it runs; saving is tried again by itself, nothing is forgotten",
+            remedy=f"{words.remedy}; saving is tried again by itself, and nothing is forgotten",
         )
 
-    def stale_owner(self, book: ShardBook, error: StaleOwner, entries: Sequence[Waiting]) -> None:
+    def stale_owner(self, book: ShardBook, error: StaleOwner, entries: Sequence[Waiting], words: Words) -> None:
         """Another owner has the shard, and these states were not saved."""
-        self.record([book.failure("snapshot.stale_owner", entry, error) for entry in entries])
+        lines = [book.failure("snapshot.stale_owner", entry, error, cause=str(error.epoch)) for entry in entries]
+        # That the shard is not ours belongs into the trail even when nothing waited.
+        nothing = Failure(
+            kind="snapshot.stale_owner", shard=book.shard, epoch=book.epoch, error=str(error), cause=str(error.epoch)
+        )
+        self.record(lines or [nothing])
         _log.error(
             "snapshot.stale_owner",
             shard=book.shard,
             epoch=book.epoch,
             newer_epoch=error.epoch,
             positions=len(entries),
+            why=words.why,
             error=str(error),
-            remedy="another keeper manages these positions; if there should be only one, stop one of the two",
+            remedy=words.remedy,
         )
 
     def lease_lost(self, book: ShardBook) -> None:
         """The lease ran out."""
-        _log.error(
-            "lease.lost",
-            shard=book.shard,
-            epoch=book.epoch,
-            remedy="Redis did not answer in time; exits rest on the exchange's own stop until the shard is retaken",
-        )
+        failure = Failure(kind=LEASE_LOST, shard=book.shard, epoch=book.epoch, error="the lease ran out")
+        self.record([failure])
+        words = words_for(failure)
+        _log.error(LEASE_LOST, shard=book.shard, epoch=book.epoch, why=words.why, remedy=words.remedy)
+
+    def retaken(self, shard: str, epoch: int) -> None:
+        """A lease that had run out is ours again; the log has a line of its own for every taken lease."""
+        self.record([Failure(kind=LEASE_TAKEN, shard=shard, epoch=epoch, error="")])

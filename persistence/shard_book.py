@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from persistence.failure_log import SETTLED, SPILLED, Failure, GrewFrom
 from persistence.messages import Ref, Save
-from persistence.store import Change, Loaded, Snapshot
+from persistence.store import Change, Loaded, Snapshot, SnapshotCorrupt, StaleOwner
 
 _CLOSED_REMEMBERED = 10_000
 
@@ -138,7 +138,7 @@ class ShardBook:
                 self.spilled.discard(name)
                 yield Failure(kind=SETTLED, shard=self.shard, epoch=self.epoch, error="", position_id=name)
 
-    def failure(self, kind: str, entry: Waiting, error: Exception) -> Failure:
+    def failure(self, kind: str, entry: Waiting, error: Exception, cause: str | None = None) -> Failure:
         """A line for the failure log, with the state that was to be saved."""
         save = entry.save
         known = self.known.get(save.position_id)
@@ -159,7 +159,12 @@ class ShardBook:
             state=save.state,
             events=entry.events,
             closed=entry.closed,
+            cause=str(getattr(error, "outage", "")) if cause is None else cause,
         )
+
+    def unreadable(self, error: SnapshotCorrupt) -> StaleOwner:
+        """The error for a fence that cannot be read: whoever owns the shard, this keeper cannot prove that it does."""
+        return StaleOwner(str(error), shard=self.shard, epoch=self.epoch)
 
     def _change(self, entry: Waiting) -> Change:
         save = entry.save
@@ -199,12 +204,13 @@ def _under(entry: Waiting, newer: Waiting) -> Waiting:
     return Waiting(newer.save, entry.events + newer.events, entry.closed or newer.closed, newer.spilled)
 
 
-def applies(spill: Failure, stored: Snapshot | None, first_epoch: int) -> bool:
+def applies(spill: Failure, stored: Snapshot | None, first_epoch: int, epoch: int) -> bool:
     """Whether a spilled state may be taken up again: exactly what it grew from is stored, and nobody owned it since.
 
-    `first_epoch` is the epoch before the first of this process's unbroken run of epochs.
+    `first_epoch` is the epoch before the first of this process's unbroken run of epochs, `epoch` the present one. A
+    spill that is not older than the present epoch tells of a Redis that was emptied or set back.
     """
-    if spill.grew_from is None or spill.epoch < first_epoch:
+    if spill.grew_from is None or not first_epoch <= spill.epoch < epoch:
         return False
     if stored is None:
         return spill.grew_from == GrewFrom(epoch=0, version=0, write_id="")

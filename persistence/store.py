@@ -105,7 +105,7 @@ class StoreUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """Who may write a shard: `epoch` counts its owners, `revision` its commits; `write_id` names the last commit."""
+    """Who may write a shard: `epoch` counts its owners, `revision` its commits; `write_id` names the last of either."""
 
     epoch: int
     revision: int
@@ -165,7 +165,9 @@ class Store(Protocol):
         """Take a shard's lease under a higher epoch, lease and fence compared and set together.
 
         `dead_owner` names a former owner that is proven dead, whose lease need not be waited for. A lease that is our
-        own (same owner) is retaken too, always under a higher epoch. Raises LeaseHeld, StoreUnreachable.
+        own (same owner) is retaken too, always under a higher epoch. A take that was applied while its reply was lost
+        is completed by the next call: its epoch, of which nobody was told, begins then. Raises LeaseHeld and
+        StoreUnreachable.
         """
 
     def renew(self, shard: str, owner: str, epoch: int, ttl_seconds: float) -> None:

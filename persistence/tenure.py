@@ -99,11 +99,16 @@ class Tenure:
         stored = {snapshot.position_id: snapshot for snapshot in loaded.snapshots}
         _, before_run = self._runs[book.shard]
         found = []
-        for name, spill in failure_log.spills(book.shard).items():
+        try:
+            spills = failure_log.spills(book.shard)
+        except OSError as error:
+            self._reports.unreadable_log(error)
+            return []
+        for name, spill in spills.items():
             if name in loaded.corrupt:
                 continue
             # A closed position is not among the loaded, and its spill must not be taken for a new one's.
             snapshot = stored[name] if name in stored else self._store.read(book.shard, name)
-            if applies(spill, snapshot, before_run):
+            if applies(spill, snapshot, before_run, book.epoch):
                 found.append(spill)
         return found

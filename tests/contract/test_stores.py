@@ -487,6 +487,34 @@ def test_a_take_whose_reply_was_lost_raises_the_epoch_once(world: World) -> None
     assert store.fence(SHARD).epoch == before + 1
 
 
+def test_a_take_that_was_never_heard_of_is_completed(world: World) -> None:
+    """Applied, and every reply lost, past the lease: the next call completes it, so that no epoch seems another's."""
+    store = world.store(faulty=True)
+    before = take(store)
+    world.lose_reply(5)
+    with pytest.raises(StoreUnreachable):
+        take(store)
+    assert store.fence(SHARD).epoch == before + 1
+    world.expire_lease()
+    assert take(store) == before + 1
+    assert store.lease_owner(SHARD) == "me"
+    assert take(store) == before + 2
+
+
+def test_a_take_that_was_never_heard_of_is_not_mistaken_for_another_owner_s(world: World) -> None:
+    """Our request was lost, and somebody else took the very epoch we meant: ours is a higher one."""
+    store, other = world.store(faulty=True), world.store()
+    before = take(store)
+    world.lose_request(5)
+    with pytest.raises(StoreUnreachable):
+        take(store)
+    world.expire_lease()
+    theirs = take(other, "you")
+    assert theirs == before + 1
+    other.release(SHARD, "you", theirs)
+    assert take(store) == before + 2
+
+
 # --- doubt -----------------------------------------------------------------------------------------------------------
 
 

@@ -30,11 +30,10 @@ class Admission:
         if not request.preview and (known is not None or published is not None):
             self._repeat(request, known, published)
             return
-        if not request.preview:
-            taken = self._slot_refusal(request)
-            if taken is not None:
-                request.reply.set(taken)
-                return
+        taken = self._slot_refusal(request)
+        if taken is not None:
+            request.reply.set(taken)
+            return
         self._previews += request.preview
         name = f"preview:{self._previews}" if request.preview else request.id
         managed = Managed(account=request.account, symbol=request.symbol, ref=None, digest=request.digest, opening=True)

@@ -253,10 +253,10 @@ def test_every_preview_is_let_go(tmp_path: Path) -> None:
 
 
 def test_a_preview_of_a_taken_slot_shows_its_refusal(tmp_path: Path) -> None:
-    """What the venue holds there refuses a preview as it would the opening."""
+    """A preview is refused by what would refuse the opening: the position that holds the slot."""
     keeper = started(tmp_path)
     keeper.opened()
-    assert code(keeper.open(id="p2", preview=True)) == "unmanaged_position"
+    assert code(keeper.open(id="p2", preview=True)) == "slot_taken"
     assert isinstance(keeper.open(), Opened)
 
 

@@ -364,9 +364,11 @@ def paper_settings(account: AccountConfig, data_dir: Path) -> PaperSettings:
     }
     fee = account.taker_fee_percent
     return PaperSettings(
-        path=data_dir / f"paper-{account.name}.sqlite",
+        path=market.ledger or data_dir / f"paper-{account.name}.sqlite",
         market=MarketSettings(symbols=symbols),
         limits=limits,
         speed="max" if market.speed is None else float(market.speed),
         taker_fee_percent=PAPER_FEE_PERCENT if fee is None else fee,
+        shared=market.ledger is not None,
+        control=market.control,
     )

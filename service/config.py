@@ -45,11 +45,16 @@ class WalkConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketConfig:
-    """A paper account's prices: CSV files or random walks, by symbol. `speed` None is "max" (lockstep), 60 is "60x"."""
+    """A paper account's prices: CSV files or random walks, by symbol. `speed` None is "max" (lockstep), 60 is "60x".
+
+    `ledger` is the exchange's file where several keepers trade on it; `control` a file of faults, for tests.
+    """
 
     replay: Mapping[str, Path] = field(default_factory=dict)
     random_walk: Mapping[str, WalkConfig] = field(default_factory=dict)
     speed: Decimal | None = Decimal(1)
+    ledger: Path | None = None
+    control: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

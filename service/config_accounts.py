@@ -106,12 +106,27 @@ def _market(account: Section, section: Section | None, instruments: Mapping[str,
     walks = _walks(section.table("random_walk"))
     if ("replay" in section.values) == ("random_walk" in section.values):
         section.problem("replay", "give exactly one of replay and random_walk")
-    market = MarketConfig(replay=replay, random_walk=walks, speed=_speed(section))
+    speed, ledger = _speed(section), _file(section, "ledger")
+    if ledger is not None and speed is None:
+        section.problem("ledger", 'a shared exchange cannot be played in lockstep; set speed = "1x", or leave it out')
+    market = MarketConfig(
+        replay=replay, random_walk=walks, speed=speed, ledger=ledger, control=_file(section, "control")
+    )
     section.finish()
     for symbol in instruments:
         if symbol not in {**replay, **walks}:
             account.problem(f"instruments.{symbol}", "has no prices in this account's market; add them, or remove it")
     return market
+
+
+def _file(section: Section, key: str) -> Path | None:
+    """A file that may come later, in a folder that is there."""
+    text = section.text(key)
+    if text is None:
+        return None
+    if not Path(text).parent.is_dir() or Path(text).is_dir():
+        section.problem(key, f"{text} must be a file in a folder that exists")
+    return Path(text)
 
 
 def _replay(section: Section, instruments: Mapping[str, InstrumentConfig]) -> Mapping[str, Path]:

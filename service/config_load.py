@@ -101,6 +101,9 @@ def _anchor(values: dict[str, Any], base: Path) -> None:
         for key in [key for key in table if key.endswith("_file") and isinstance(table[key], str)]:
             table[key] = str(base / table[key])
         market = table.get("market")
+        for key in ("ledger", "control"):
+            if isinstance(market, dict) and isinstance(market.get(key), str) and market[key]:
+                market[key] = str(base / market[key])
         replay = market.get("replay") if isinstance(market, dict) else None
         if isinstance(market, dict) and isinstance(replay, str) and replay:
             market["replay"] = str(base / replay)

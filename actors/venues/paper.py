@@ -20,6 +20,7 @@ from actors.venues.base import (
     VenueTraits,
 )
 from actors.venues.paper_actor import Attach, Detach, PaperActor, Resume, Settled
+from actors.venues.paper_control import ControlFile
 from actors.venues.paper_desk import Asked, Door, Request
 from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import PaperExchange
@@ -40,9 +41,11 @@ class PaperFloor:
     ) -> None:
         """An `exchange` handed in is not closed at the end, so that it outlives a simulated crash.
 
-        `faults` befall all accounts of the floor.
+        `faults` befall all accounts of the floor; without them the settings may name a file of faults.
         """
         self.faults = faults
+        if faults is None and settings.control is not None:
+            self.faults = ControlFile(settings.control)
         self.settings = settings
         self.instruments = exchange.instruments if exchange else instruments_from(settings)
         self.accounts: set[str] = set()

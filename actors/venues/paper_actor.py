@@ -3,11 +3,13 @@
 It answers requests and plays the market. In lockstep (speed "max") a price follows once every account has settled the
 one before; otherwise prices follow event time at a multiple of wall time. A price is matched and saved before it is
 told, and what it executed is told before it. It has no thread and no sleep of its own: time is the runtime's clock.
+
+On a shared ledger one process plays; the others follow: they tell the newest price and what was executed meanwhile.
 """
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,7 @@ import structlog
 
 from actors.domain.model import Micros, Quote
 from actors.runtime.base import Clock, Timer, tell
-from actors.venues.base import PricesUpdated, VenueFailed
+from actors.venues.base import PricesUpdated, VenueFailed, VenueOrder
 from actors.venues.paper_desk import Arrived, Asked, Desk, Door, Due, Told
 from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import CursorMoved, PaperExchange
@@ -28,6 +30,9 @@ _log = structlog.get_logger(__name__)
 # How often a file that has ended is asked for more rows, and a ledger that failed is tried again.
 _POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
+# On a shared ledger: how often a follower looks, and how long a player may leave its lease alone.
+_FOLLOW_SECONDS = 0.05
+_RENEW_SECONDS = 0.25
 # A feed further behind than this goes on from where it is, instead of telling everything it missed in one burst.
 _MOST_BEHIND_SECONDS = 1.0
 _MICROS_PER_SECOND = 1_000_000
@@ -109,6 +114,12 @@ class PaperActor(pykka.ThreadingActor):
         self._paced_from: tuple[Micros, float] | None = None
         self._failure = ""
         self._desk = Desk(exchange, clock, faults, self.actor_ref, self._door_of)
+        self._shared = exchange.settings.shared
+        self._playing = False
+        self._seen_trade = 0
+        self._seen_cursors: dict[str, str] = {}
+        if self._shared:
+            exchange.feed.player = self.actor_urn
 
     def on_receive(self, message: object) -> None:
         """Handle one message of a venue, or the own reminder to play on."""
@@ -140,7 +151,7 @@ class PaperActor(pykka.ThreadingActor):
         self._audiences[door.account] = _Audience(door)
         self._desk.look()
         if self._market is None:
-            self._guarded(self._open_market)
+            self._guarded(self._begin_to_share if self._shared else self._open_market)
 
     def _resume(self, door: Door) -> None:
         audience = self._audiences.get(door.account)
@@ -157,6 +168,9 @@ class PaperActor(pykka.ThreadingActor):
             self._desk.close()
             if self._market is not None:
                 self._market.close()
+            if self._shared:
+                self._guarded(self._exchange.feed.release)
+                self._cancel_timer()
             if self._owns_exchange:
                 self._exchange.close()
             self.stop()
@@ -211,13 +225,18 @@ class PaperActor(pykka.ThreadingActor):
         self._guarded(self._play_what_is_due)
 
     def _play_what_is_due(self) -> None:
-        if self._market is None:
+        if self._market is None and not self._shared:
             self._open_market()
         for audience in self._audiences.values():
             if audience.wants_prices and not audience.resumed:
                 self._tell_again(audience)
+        if not self._ready():
+            return
+        if self._shared and not self._our_turn():
+            self._play_after(_FOLLOW_SECONDS)
+            return
         market = self._market
-        if market is None or not self._ready():
+        if market is None:
             return
         tick = market.peek(self._clock.now())
         if tick is None:
@@ -252,13 +271,22 @@ class PaperActor(pykka.ThreadingActor):
     def _play(self, market: Market, tick: Tick) -> None:
         executed = self._exchange.step(tick)
         market.advance(tick)
+        if self._shared:
+            self._tell_executions()
+        else:
+            self._report(executed)
+        self._tell_price(tick.symbol, tick.quote)
+
+    def _report(self, executed: Iterable[tuple[str, VenueOrder]]) -> None:
         for account, order in executed:
-            audience = self._audiences.get(account)
-            if audience is not None:
-                self._desk.report(audience.door, order)
+            door = self._door_of(account)
+            if door is not None:
+                self._desk.report(door, order)
+
+    def _tell_price(self, symbol: str, quote: Quote) -> None:
         for audience in self._audiences.values():
             if audience.resumed:
-                audience.queue.append(PricesUpdated(symbol=tick.symbol, quote=tick.quote))
+                audience.queue.append(PricesUpdated(symbol=symbol, quote=quote))
                 self._tell_next(audience)
 
     def _tell_next(self, audience: _Audience) -> None:
@@ -291,7 +319,48 @@ class PaperActor(pykka.ThreadingActor):
         quotes = [(self._exchange.quote(symbol), symbol) for symbol in self._exchange.instruments]
         return sorted(((quote, symbol) for quote, symbol in quotes if quote), key=lambda pair: pair[0].at)
 
+    # -- a shared ledger -----------------------------------------------------------------------------------------------
+
+    def _begin_to_share(self) -> None:
+        """What was executed before is read, not told. Whoever comes first plays the first price."""
+        exchange = self._exchange
+        self._seen_trade = exchange.feed.newest_trade()
+        if not exchange.cursors() and exchange.feed.claim(self._clock.now()):
+            self._open_market()
+
+    def _our_turn(self) -> bool:
+        """Whether it is ours to play; if not, what the player did is told."""
+        self._desk.look()
+        self._tell_executions()
+        plays = self._exchange.feed.claim(self._clock.now())
+        if plays and (self._market is None or not self._playing):
+            if self._market is not None:
+                self._market.close()
+            self._paced_from = None
+            self._open_market()
+        if plays is not self._playing:
+            _log.info("paper.feed", plays=plays)
+            self._playing, self._seen_cursors = plays, {}
+        if not plays:
+            self._tell_news()
+        return plays
+
+    def _tell_executions(self) -> None:
+        self._seen_trade, executed = self._exchange.feed.executed_after(self._seen_trade)
+        self._report(executed)
+
+    def _tell_news(self) -> None:
+        """Of each symbol the newest price, if there has been one since the last look."""
+        cursors = self._exchange.cursors()
+        for symbol in self._exchange.instruments:
+            quote = self._exchange.quote(symbol)
+            if quote is not None and cursors.get(symbol) != self._seen_cursors.get(symbol):
+                self._tell_price(symbol, quote)
+        self._seen_cursors = cursors
+
     def _play_after(self, seconds: float) -> None:
+        if self._shared:
+            seconds = min(seconds, _RENEW_SECONDS)
         self._cancel_timer()
         self._timer = self._clock.tell_after(seconds, self.actor_ref, PlayOn())
 

@@ -37,6 +37,8 @@ _log = structlog.get_logger(__name__)
 
 _MICROS_PER_SECOND = 1_000_000
 _RETRY_MICROS = 1_000_000
+# On a shared ledger a delayed request of another process is left to that one for so long.
+_GRACE: Micros = 500_000
 # Timers and wall time are two clocks; a timer that was early is not set again for less than this.
 _SHORTEST_SECONDS = 0.001
 
@@ -120,8 +122,8 @@ class Desk:
         self._held: list[_Held] = []
         self._on_the_way: dict[int, tuple[Door, Rule]] = {}
         self._timer: Timer | None = None
-        # Requests that another process sent are left to it for so long, where there may be one.
-        self.grace: Micros = 0
+        self._shared = exchange.settings.shared
+        self._grace = _GRACE if self._shared else 0
         exchange.partial_fill = None if faults is None else self._partial_fill
 
     def close(self) -> None:
@@ -167,14 +169,14 @@ class Desk:
             if due_at is None or due_at > now:
                 self._look_at(due_at)
                 return
-            arrived = pending.arrived(now, own=self._on_the_way, grace=self.grace)
+            arrived = pending.arrived(now, own=self._on_the_way, grace=self._grace)
             for number, request in arrived:
                 door, rule = self._on_the_way.pop(number, (None, Rule(on="request")))
                 self._land(door, request, rule)
             for account, order in self._exchange.fill_rests(now):
                 self._report_to(account, order)
             due_at = pending.next_due()
-            self._look_at(None if due_at is None else due_at + self.grace)
+            self._look_at(None if due_at is None else due_at + self._grace)
         except sqlite3.Error as error:
             _log.warning("paper.pending_failed", reason=str(error))
             self._look_at(now + _RETRY_MICROS)
@@ -219,7 +221,8 @@ class Desk:
 
     def _report_to(self, account: str, order: VenueOrder) -> None:
         door = self._door_of(account)
-        if door is not None:
+        # What is executed on a shared ledger is told by whoever looks around there, to everybody.
+        if door is not None and not (self._shared and order.filled):
             self.report(door, order)
 
     # -- the way back --------------------------------------------------------------------------------------------------

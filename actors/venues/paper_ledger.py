@@ -36,6 +36,7 @@ from actors.venues.paper_checks import (
     triggered,
 )
 from actors.venues.paper_faults import Partial
+from actors.venues.paper_feed import PaperFeed
 from actors.venues.paper_market import Tick
 from actors.venues.paper_past import taken_back
 from actors.venues.paper_pending import PaperPending
@@ -80,6 +81,7 @@ class PaperExchange:
         # The venue's actor is the only user in production; tests interfere by hand from their own thread.
         self._lock = RLock()
         self.pending = PaperPending(self._tables, self._lock)
+        self.feed = PaperFeed(self._tables, self._lock)
         # Asked at each fill where faults are to be played: how much is filled at once. None: all of it.
         self.partial_fill: Callable[[OrderRow], Partial | None] | None = None
 
@@ -197,7 +199,7 @@ class PaperExchange:
                     if (hits or waiting) and not durable:
                         continue
                     before = self._tables.market(tick.symbol)
-                    if (before.cursor if before else "") != tick.previous:
+                    if (before.cursor if before else "") != tick.previous or not self.feed.is_ours():
                         raise CursorMoved(tick.symbol)
                     after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
                     self._tables.save_market(tick.symbol, after)

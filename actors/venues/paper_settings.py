@@ -62,6 +62,9 @@ class PaperSettings:
     pass in a second of wall time. `instruments` replace the defaults of their symbols, `limits` single fields of them
     (symbol -> `tick_size`, `quantity_step`, `minimum_quantity`, `minimum_notional`); the fee is always the taker fee
     given here, in percent of the notional. `maximum_stops` bounds the stops at rest for an account and symbol.
+
+    `shared`: other processes trade on this ledger too, and one of them at a time plays the market (not in lockstep).
+    `control` is a file of faults (see paper_control.py).
     """
 
     path: Path | str
@@ -71,6 +74,14 @@ class PaperSettings:
     speed: Speed = 1.0
     taker_fee_percent: Decimal = Decimal("0.05")
     maximum_stops: int = 100
+    shared: bool = False
+    control: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a lockstep of several processes. Raises ValueError."""
+        if self.shared and self.speed == "max":
+            message = 'a shared ledger cannot be played in lockstep: choose a speed such as "1x"'
+            raise ValueError(message)
 
 
 def parse_speed(text: str) -> Speed:

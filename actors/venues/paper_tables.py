@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS feed(id INTEGER PRIMARY KEY CHECK(id = 1), player TEX
 """
 _VERSION = 1
 _BUSY_SECONDS = 5.0
+_OPENING_TRIES = 20
 # Wider than the error of a float, so that the hint never hides a stop that the exact comparison would trigger.
 _HINT_MARGIN = 1e-9
 
@@ -98,7 +99,7 @@ class PaperTables:
         """Open or create the file. Raises LedgerError when a newer release wrote it."""
         self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._durable: bool | None = None
-        self.execute("PRAGMA journal_mode=WAL")
+        self._write_ahead()
         with self.transaction(durable=True):
             (version,) = self.execute("PRAGMA user_version").fetchone()
             if version > _VERSION:
@@ -107,6 +108,18 @@ class PaperTables:
             for statement in _SCHEMA.split(";\n"):
                 self.execute(statement)
             self.execute(f"PRAGMA user_version={_VERSION}")
+
+    def _write_ahead(self) -> None:
+        """Change to WAL. SQLite does not wait for another process that opens the same new file just now, so we do."""
+        for _ in range(_OPENING_TRIES):
+            try:
+                self.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError:
+                # Unlike the change of mode, a transaction waits until the other one is done.
+                self.execute("BEGIN IMMEDIATE")
+                self.execute("ROLLBACK")
+        self.execute("PRAGMA journal_mode=WAL")
 
     def execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         """Run one statement."""

@@ -218,3 +218,27 @@ def test_a_missing_file_says_what_to_do() -> None:
     """A path that was asked for must exist."""
     with pytest.raises(ConfigError, match="name a file that exists"):
         load_config(Path("/nowhere/exitkeeper.toml"), environment={})
+
+
+def test_a_shared_ledger_and_a_control_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Neither need exist yet, but their folder must; without them a paper account has neither."""
+    market = (
+        read(tmp_path, PAPER + WALK + 'ledger = "exchange.sqlite"\ncontrol = "faults.json"\n').accounts["paper"].market
+    )
+    assert (market.ledger, market.control) == (tmp_path / "exchange.sqlite", tmp_path / "faults.json")
+    market = read(tmp_path, PAPER + WALK).accounts["paper"].market
+    assert (market.ledger, market.control) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('ledger = "exchange.sqlite"\nspeed = "max"\n', "accounts.paper.market.ledger: a shared exchange"),
+        ('ledger = "nowhere/exchange.sqlite"\n', "a folder that exists"),
+        ('control = "."\n', "a folder that exists"),
+        ("control = 7\n", "accounts.paper.market.control: must be a string"),
+    ],
+)
+def test_a_ledger_or_control_file_that_cannot_work_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    """A lockstep of two processes above all."""
+    assert problem in problems(tmp_path, PAPER + WALK + text)

@@ -212,8 +212,8 @@ class PersistenceActor(pykka.ThreadingActor):
     # --- the store out of reach --------------------------------------------------------------------------------------
 
     def _trouble(self, error: Exception, book: ShardBook) -> None:
-        self._reports.spill(book, error)
         self._out_of_reach(book.shard, book.epoch, error)
+        self._reports.spill(book, error)
 
     def _out_of_reach(self, shard: str, epoch: int, error: Exception) -> None:
         self._reach.lost(shard, epoch, error)

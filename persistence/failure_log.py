@@ -17,6 +17,8 @@ from typing import IO, Any, Protocol
 SPILLED = "snapshot.spilled"
 SETTLED = "snapshot.saved"
 """Takes back the spill of a position, whose state was saved after all."""
+DISCARDED = "snapshot.discarded"
+"""A spill that a boot found not to apply, and that never will: versions and epochs only grow."""
 UNREACHABLE = "store.unreachable"
 REACHABLE = "store.reachable"
 LEASE_LOST = "lease.lost"
@@ -157,14 +159,14 @@ def read_failures(path: Path) -> Iterator[Failure]:
 
 
 def latest_spills(failures: Iterable[Failure], shard: str) -> dict[str, Failure]:
-    """Of these lines, the last spill of each position of the shard, unless it was saved after all."""
+    """Of these lines, the last spill of each position of the shard, unless it was settled."""
     found: dict[str, Failure] = {}
     for failure in failures:
         if failure.shard != shard:
             continue
         if failure.kind == SPILLED and failure.state is not None:
             found[failure.position_id] = failure
-        elif failure.kind == SETTLED:
+        elif failure.kind in (SETTLED, DISCARDED):
             found.pop(failure.position_id, None)
     return found
 
@@ -182,7 +184,8 @@ def _parse(line: bytes) -> Failure | None:
     try:
         # Fields of a newer release are passed over, and its spills still count.
         known = {name: value for name, value in json.loads(line).items() if name in _FIELDS}
-        texts = (known[name] for name in ("kind", "shard", "error"))
+        texts = [known[name] for name in ("kind", "shard", "error")]
+        texts += [known.get(name, "") for name in ("position_id", "cause", "at")]
         grew_from = known.get("grew_from")
         state = known.get("state")
         if not all(isinstance(text, str) for text in texts) or not isinstance(state, dict | None):

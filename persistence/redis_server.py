@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 _LONGEST_SOCKET_PATH = 100
@@ -52,13 +52,20 @@ class EmbeddedRedis:
     """Starts, adopts and stops the server of one data directory. May be called from any thread."""
 
     def __init__(
-        self, data_dir: Path, *, start_timeout_seconds: float = 30.0, stop_timeout_seconds: float = 10.0
+        self,
+        data_dir: Path,
+        *,
+        start_timeout_seconds: float = 30.0,
+        again_timeout_seconds: float = 2.0,
+        stop_timeout_seconds: float = 10.0,
     ) -> None:
         self._data_dir = data_dir.resolve()
         self._directory = self._data_dir / "redis"
         self._socket = socket_path(self._directory)
         self._start_timeout_seconds = start_timeout_seconds
+        self._again_timeout_seconds = again_timeout_seconds
         self._stop_timeout_seconds = stop_timeout_seconds
+        self._has_answered = False
         self._mutex = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,10 +80,15 @@ class EmbeddedRedis:
         return self._directory / "redis.log"
 
     def ensure(self) -> str:
-        """See that the server runs and answers; its URL. Raises EmbeddedRedisError."""
+        """See that the server runs and answers; its URL. Raises EmbeddedRedisError.
+
+        Once it has answered, later calls wait less: they come from a saving that must look after its leases meanwhile,
+        and that calls again.
+        """
         with self._mutex:
             if not self._answers():
                 self._start_or_wait()
+            self._has_answered = True
             return self.url
 
     def pid(self) -> int | None:
@@ -105,7 +117,8 @@ class EmbeddedRedis:
 
     def _start_or_wait(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        deadline = time.monotonic() + self._start_timeout_seconds
+        patience_seconds = self._again_timeout_seconds if self._has_answered else self._start_timeout_seconds
+        deadline = time.monotonic() + patience_seconds
         process: subprocess.Popen[bytes] | None = None
         while not self._answers():
             if process is None:
@@ -151,8 +164,10 @@ class EmbeddedRedis:
         """Whether a server that has loaded its data answers. Raises EmbeddedRedisError when it is somebody else's."""
         try:
             with self._client() as client:
-                # A server that is still loading answers PING with an error, which counts as no answer yet.
-                client.ping()
+                # A server that is still loading answers PING with an error, which counts as no answer yet. One that
+                # takes no writes, because its disk is full, does so too, and must not be started a second time.
+                with suppress(ResponseError):
+                    client.ping()
                 if self._is_ours(client):
                     return True
         except (RedisError, OSError):

@@ -4,13 +4,25 @@ Every line says `why` and `remedy` in words that need no knowledge of Redis; `er
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
-from persistence.failure_log import LEASE_LOST, LEASE_TAKEN, REACHABLE, SPILLED, UNREACHABLE, Failure, FailureRecord
+from persistence.failure_log import (
+    DISCARDED,
+    LEASE_LOST,
+    LEASE_TAKEN,
+    REACHABLE,
+    SPILLED,
+    UNREACHABLE,
+    Failure,
+    FailureRecord,
+)
 from persistence.shard_book import ShardBook, Waiting
 from persistence.store import Outage, SnapshotConflict, SnapshotCorrupt, SnapshotUnknown, StaleOwner
 from persistence.words import Words, outage_in, words_for
+
+_NOT_APPLIED = "something else is stored than what this state grew from, or another epoch owned the shard since"
 
 _log = structlog.get_logger("persistence")
 
@@ -40,6 +52,22 @@ class Reports:
             why="the failure log cannot be read: what an earlier run could not save is not taken up again",
             error=str(error),
             remedy="give the keeper's user access to failures.jsonl in data_dir, and restart it",
+        )
+
+    def discarded(self, shard: str, epoch: int, spills: Sequence[Failure]) -> None:
+        """What an earlier run could not save does not apply any more."""
+        if not spills:
+            return
+        lines = [replace(spill, kind=DISCARDED, epoch=epoch, error=_NOT_APPLIED, at="") for spill in spills]
+        self.record(lines)
+        words = words_for(lines[0])
+        _log.warning(
+            DISCARDED,
+            shard=shard,
+            positions=len(lines),
+            first_positions=[line.position_id for line in lines[:10]],
+            why=words.why,
+            remedy=words.remedy,
         )
 
     def unreachable(self, shard: str, epoch: int, error: Exception, outage: Outage) -> None:

@@ -215,3 +215,12 @@ def applies(spill: Failure, stored: Snapshot | None, first_epoch: int, epoch: in
     if stored is None:
         return spill.grew_from == GrewFrom(epoch=0, version=0, write_id="")
     return spill.grew_from == GrewFrom(epoch=stored.epoch, version=stored.version, write_id=stored.write_id)
+
+
+def outlived(spill: Failure, stored: Snapshot | None, first_epoch: int, epoch: int) -> bool:
+    """Whether a spill that does not apply never will. One that is ahead of the store may, once Redis is restored."""
+    if spill.epoch >= epoch:
+        return False
+    if spill.epoch < first_epoch:
+        return True
+    return stored is not None and (spill.grew_from is None or stored.version >= spill.grew_from.version)

@@ -9,7 +9,7 @@ from persistence.failure_log import Failure, FailureRecord
 from persistence.lease import Lease, LeaseBoard
 from persistence.messages import ShardTaken
 from persistence.reports import Reports
-from persistence.shard_book import ShardBook, applies
+from persistence.shard_book import ShardBook, applies, outlived
 from persistence.store import Loaded, Store
 
 _log = structlog.get_logger("persistence")
@@ -99,6 +99,7 @@ class Tenure:
         stored = {snapshot.position_id: snapshot for snapshot in loaded.snapshots}
         _, before_run = self._runs[book.shard]
         found = []
+        stale = []
         try:
             spills = failure_log.spills(book.shard)
         except OSError as error:
@@ -111,4 +112,7 @@ class Tenure:
             snapshot = stored[name] if name in stored else self._store.read(book.shard, name)
             if applies(spill, snapshot, before_run, book.epoch):
                 found.append(spill)
+            elif outlived(spill, snapshot, before_run, book.epoch):
+                stale.append(spill)
+        self._reports.discarded(book.shard, book.epoch, stale)
         return found

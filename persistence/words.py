@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from persistence.failure_log import (
+    DISCARDED,
     LEASE_LOST,
     LEASE_TAKEN,
     REACHABLE,
@@ -62,8 +63,9 @@ OUTAGES: Mapping[Outage, Words] = {
         "correct the password in redis.url, or give its user the right to write",
     ),
     Outage.OWN_SERVER: Words(
-        "the keeper's own Redis does not run and could not be started",
-        "see redis/redis.log in the data directory; most often the disk is full",
+        "the keeper's own Redis hangs, or could not be started",
+        "see redis/redis.log in the data directory, most often the disk is full; when its process hangs, end it: the "
+        "keeper starts it again",
     ),
     Outage.OTHER: Words(
         "Redis answers with something that it should not",
@@ -79,6 +81,10 @@ _PLAIN: Mapping[str, Words] = {
         "bring Redis back; until then only stops on the exchange and protective full closes act",
     ),
     LEASE_TAKEN: Words("the positions are this keeper's again", "nothing; everything is checked against the exchange"),
+    DISCARDED: Words(
+        "an earlier run could not save this change, and something else is stored by now: it is kept as evidence only",
+        "nothing, if `exitkeeper show` agrees with the exchange, which was asked at the start",
+    ),
     "snapshot.conflict": Words(
         "another state of this position is stored already, so this one was dropped",
         "the position goes on from what is stored; see that only one keeper runs on this account",

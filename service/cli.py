@@ -3,6 +3,7 @@
 import click
 
 from service.cli_doctor import doctor
+from service.cli_failures import failures
 from service.cli_positions import adopt, close, events, open_command, plan, positions, show
 from service.cli_replay import replay
 from service.cli_run import run
@@ -15,7 +16,7 @@ def main() -> None:
     """Keeps the exits of leveraged positions, through every crash and restart."""
 
 
-for command in (run, open_command, adopt, positions, show, events, close, plan, replay, snapshots, doctor):
+for command in (run, open_command, adopt, positions, show, events, close, plan, replay, snapshots, failures, doctor):
     main.add_command(command)
 
 

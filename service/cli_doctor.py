@@ -10,6 +10,7 @@ from service.cli_tables import table
 from service.config_load import load_config
 from service.config_reader import ConfigError
 from service.doctor import Finding, Level, examine
+from service.doctor_situations import situations
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -18,9 +19,10 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 @click.option("--config", type=click.Path(path_type=Path), help="The service's configuration file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the service keeps its data.")
 def doctor(*, config: Path | None, data_dir: Path | None) -> None:
-    """Check configuration, disk, Redis, clock, accounts and service."""
+    """Check configuration, disk, Redis, clock, accounts, leases and service, and what failed in the last day."""
     try:
-        findings = list(examine(load_config(config, data_dir=data_dir)))
+        settings = load_config(config, data_dir=data_dir)
+        findings = [*examine(settings), *situations(settings)]
     except ConfigError as error:
         remedy = "correct exitkeeper.toml or the EXITKEEPER_* variable that is named"
         findings = [Finding(Level.FAIL, "configuration", problem, remedy) for problem in error.problems]

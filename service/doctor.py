@@ -193,9 +193,7 @@ def check_account(account: AccountConfig) -> Finding:
 
 def check_service(config: Config) -> Finding:
     """Whether it runs, and is ready."""
-    http = config.http
-    host = http.host if is_loopback(http.host) else "127.0.0.1"
-    url = f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
+    url = service_url(config)
     try:
         response = httpx.get(f"{url}/readyz", timeout=3, trust_env=False)
         body = response.json()
@@ -206,7 +204,13 @@ def check_service(config: Config) -> Finding:
         remedy = "another program has its port: stop it, or set EXITKEEPER_HTTP__PORT"
         return Finding(Level.FAIL, "service", f"what answers at {url} is no exitkeeper", remedy)
     if reasons:
-        return Finding(
-            Level.FAIL, "service", f"runs at {url}, not ready: {'; '.join(map(str, reasons))}", "see its log"
-        )
+        remedy = "each reason has a line of its own below"
+        return Finding(Level.FAIL, "service", f"runs at {url}, not ready: {'; '.join(map(str, reasons))}", remedy)
     return Finding(Level.OK, "service", f"ready at {url}")
+
+
+def service_url(config: Config) -> str:
+    """Where the service of this configuration answers on this machine."""
+    http = config.http
+    host = http.host if is_loopback(http.host) else "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"

@@ -7,16 +7,18 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import redis
 
 from persistence import redis_server
 from persistence.redis_server import EmbeddedRedis, EmbeddedRedisError, socket_path
 from persistence.redis_store import RedisStore
-from persistence.store import Change, Snapshot, StoreUnreachable
+from persistence.store import Change, Outage, Snapshot, StoreUnreachable
 
 SHARD = "main"
 
@@ -212,3 +214,42 @@ def _refuse_for(refused: Path, chmod: Callable[..., None]) -> Callable[..., None
         chmod(path, mode, **options)
 
     return guarded
+
+
+def test_a_server_that_hangs_holds_nobody_up_for_long(data_dir: Path) -> None:
+    """Once it has answered, a hanging server is not waited for as at a start: leases and spills need the thread."""
+    server = EmbeddedRedis(data_dir, start_timeout_seconds=3600, again_timeout_seconds=0.1)
+    store = RedisStore(server.ensure(), newest_schema=1, before_connect=lambda: _ensure(server), attempts=1)
+    store.take(SHARD, "me", 600.0)
+    pid = server.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    store.close()
+    with pytest.raises(StoreUnreachable) as caught:
+        store.fence(SHARD)
+    os.kill(pid, signal.SIGCONT)
+    assert caught.value.outage is Outage.OWN_SERVER
+    assert store.fence(SHARD).epoch == 1
+    assert server.pid() == pid
+    store.close()
+
+
+def test_a_server_that_takes_no_writes_is_not_started_again(data_dir: Path) -> None:
+    """With a full disk even PING is refused: the server is there all the same, and says why it does not save."""
+    server = EmbeddedRedis(data_dir, start_timeout_seconds=0.5)
+    store = RedisStore(server.ensure(), newest_schema=1, before_connect=lambda: _ensure(server))
+    epoch = store.take(SHARD, "me", 600.0).epoch
+    (data_dir / "redis" / "dump.rdb").mkdir()
+    with redis.Redis(unix_socket_path=str(server._socket)) as operator:
+        operator.config_set("save", "3600 1")
+        operator.bgsave()
+        while operator.info("persistence")["rdb_last_bgsave_status"] == "ok":
+            time.sleep(0.01)
+        store.close()
+        with pytest.raises(StoreUnreachable) as caught:
+            store.save(SHARD, epoch, [Change(position_id="p", schema=1, grew_from=0, state={})])
+        assert caught.value.outage is Outage.DISK
+        (data_dir / "redis" / "dump.rdb").rmdir()
+        operator.config_set("save", "")
+    save_one(store, epoch, 1)
+    store.close()

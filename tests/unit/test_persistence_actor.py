@@ -1,13 +1,17 @@
 """The persistence actor by hand, one message at a time: no thread, no waiting, a store in memory that can be cut."""
 
+import inspect
+import time
+from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar, cast
 
 import pytest
 
+from persistence import lease
 from persistence.actor import PersistenceActor
-from persistence.failure_log import MemoryFailureLog
-from persistence.lease import LeaseBoard
+from persistence.failure_log import Failure, MemoryFailureLog
+from persistence.lease import Lease, LeaseBoard
 from persistence.memory_store import MemoryServer, MemoryStore
 from persistence.messages import (
     Drain,
@@ -25,7 +29,7 @@ from persistence.messages import (
     TakeShard,
 )
 from persistence.shard_book import ShardBook
-from persistence.store import Change, SnapshotConflict, SnapshotCorrupt, StaleOwner, StoreUnreachable
+from persistence.store import Change, SnapshotConflict, SnapshotCorrupt, SnapshotUnknown, StaleOwner, StoreUnreachable
 
 SHARD = "main"
 Told = TypeVar("Told")
@@ -588,3 +592,197 @@ def test_draining_without_a_store_still_answers_and_leaves_the_spill(keeper: Kee
     keeper.tell(save(keeper, 1), Drain(reply=done))
     assert done.value is True
     assert keeper.log.spills(SHARD)["p"].state == {"change": 1}
+
+
+# --- guards, each taken away -----------------------------------------------------------------------------------------
+
+
+def test_a_lease_is_renewed_three_times_in_its_life(keeper: Keeper) -> None:
+    """At every third of the lease, so that two renewals may fail before anything is lost."""
+    taken_at = keeper.seconds
+    renewals = []
+    for _ in range(4):
+        due = min(timer for timer in keeper.timers if type(timer[3]).__name__ == "_Renew")
+        renewals.append(round(due[0] - taken_at, 3))
+        keeper.sleep(due[0] - keeper.seconds)
+    assert renewals == [3.333, 6.667, 10.0, 13.333]
+
+
+def test_two_failed_renewals_do_not_lose_the_lease(keeper: Keeper) -> None:
+    """Out of reach for nearly the whole lease: it is renewed in its last moment, under the same epoch."""
+    keeper.cut = "all"
+    keeper.sleep(7.9)
+    keeper.cut = None
+    keeper.sleep(2.0)
+    assert keeper.supervisor.told == []
+    assert keeper.leases.seconds_left(SHARD, keeper.seconds) > 0
+    assert keeper.store.fence(SHARD).epoch == 1
+
+
+def test_the_deadline_of_a_taken_lease_counts_from_before_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A take that took three seconds leaves seven, not ten."""
+    keeper = Keeper()
+    take = keeper.store.take
+
+    def slow_take(*args: Any, **named: Any) -> Any:
+        fence = take(*args, **named)
+        keeper.seconds += 3.0
+        return fence
+
+    monkeypatch.setattr(keeper.store, "take", slow_take)
+    keeper.take()
+    assert keeper.leases.seconds_left(SHARD, keeper.seconds) == 7.0
+
+
+def test_a_renewal_without_an_answer_prolongs_nothing(keeper: Keeper) -> None:
+    """Its reply lost, it may have been applied: what the gateways see stays as it was."""
+    deadline = keeper.leases.seconds_left(SHARD, 0.0)
+    keeper.cut = "after_write"
+    keeper.sleep(4.0)
+    assert keeper.leases.seconds_left(SHARD, 0.0) == deadline
+
+
+def test_the_clock_of_leases_counts_suspended_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_BOOTTIME: on CLOCK_MONOTONIC a laptop that slept would believe in its lease."""
+    asked: list[int] = []
+
+    def clock(number: int) -> float:
+        asked.append(number)
+        return 5.0
+
+    monkeypatch.setattr(time, "clock_gettime", clock)
+    assert lease.boottime() == 5.0
+    assert asked == [time.CLOCK_BOOTTIME]
+    assert inspect.signature(PersistenceActor.__init__).parameters["boottime"].default is lease.boottime
+
+
+def test_a_lease_of_exactly_no_seconds_is_none() -> None:
+    """At its deadline it has run out, and a fenced one has at once."""
+    board = LeaseBoard()
+    assert board.seconds_left(SHARD, 0.0) == 0.0
+    board.post(Lease(shard=SHARD, epoch=1, deadline=10.0))
+    assert board.seconds_left(SHARD, 10.0) == 0.0
+    board.post(Lease(shard=SHARD, epoch=1, deadline=10.0, fenced=True))
+    assert board.seconds_left(SHARD, 1.0) == 0.0
+
+
+def test_one_shard_s_unreadable_fence_stops_no_other(keeper: Keeper) -> None:
+    """Its owner stands down from that one; the other shards are saved and renewed as if nothing had happened."""
+    keeper.tell(TakeShard(shard="other", reply_to=keeper.supervisor.ref))
+    keeper.server.shard(SHARD).fence = b"rubbish"
+    keeper.tell(save(keeper, 1))
+    assert isinstance(keeper.position.take(SaveFailed)[0].error, StaleOwner)
+    assert [lost.shard for lost in keeper.supervisor.take(ShardLost)] == [SHARD]
+    keeper.sleep(60.0)
+    keeper.tell(replace(save(keeper, 1), shard="other"))
+    assert [told.version for told in keeper.position.take(Saved)] == [1]
+    assert keeper.reachable == []
+
+
+def test_one_shard_s_doubt_stops_no_other(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A doubt that stays open in one shard: the others are saved and keep their leases."""
+    keeper.tell(TakeShard(shard="other", reply_to=keeper.supervisor.ref))
+    store_save = keeper.store.save
+
+    def doubtful(shard: str, *args: Any) -> Any:
+        if shard == SHARD:
+            raise SnapshotUnknown("not as it was meant")
+        return store_save(shard, *args)
+
+    monkeypatch.setattr(keeper.store, "save", doubtful)
+    keeper.tell(save(keeper, 1), replace(save(keeper, 7), shard="other", position_id="q"))
+    keeper.sleep(30.0)
+    assert [told.position_id for told in keeper.position.take(Saved)] == ["q"]
+    assert keeper.supervisor.take(ShardLost) == []
+    assert keeper.store.fence("other").epoch == 1
+
+
+def test_a_shard_that_cannot_be_taken_leaves_the_others_their_leases(keeper: Keeper) -> None:
+    """Trouble over a take is told, and the shards that are held are renewed all the same."""
+    keeper.cut = "all"
+    keeper.tell(TakeShard(shard="other", reply_to=keeper.supervisor.ref))
+    assert keeper.reachable == [False]
+    keeper.cut = None
+    keeper.sleep(60.0)
+    assert keeper.reachable == [False, True]
+    assert keeper.supervisor.take(ShardLost) == []
+    assert keeper.store.fence(SHARD).epoch == 1
+
+
+def test_a_keeper_without_a_shard_tells_when_the_store_is_back() -> None:
+    """Nothing to save, nothing to renew: the next take that is answered tells."""
+    keeper = Keeper()
+    keeper.cut = "all"
+    keeper.tell(TakeShard(shard=SHARD, reply_to=keeper.supervisor.ref))
+    keeper.sleep(10.0)
+    assert keeper.reachable == [False]
+    keeper.cut = None
+    keeper.tell(TakeShard(shard=SHARD, reply_to=keeper.supervisor.ref))
+    assert keeper.reachable == [False, True]
+
+
+def test_a_take_that_nobody_heard_of_costs_no_waiting_save(keeper: Keeper) -> None:
+    """The lease runs out, and the reply to the retake is lost beyond the next lease: still nobody came between."""
+    keeper.tell(save(keeper, 1))
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 2, 1))
+    keeper.sleep(11.0)
+    keeper.cut = "after_write"
+    keeper.sleep(5.0)
+    keeper.cut = "all"
+    keeper.sleep(20.0)
+    keeper.cut = None
+    keeper.sleep(5.0)
+    assert keeper.position.take(SaveFailed) == []
+    assert keeper.position.take(Saved)[-1].change == 2
+    assert keeper.stored().state == {"change": 2}
+
+
+def test_a_spill_is_not_replayed_into_a_redis_that_was_emptied() -> None:
+    """Its epoch is ahead of the store's: who owned what since is not known, and it stays on disk as it is."""
+    keeper = Keeper()
+    for _ in range(3):
+        keeper.take()
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    emptied = Keeper(MemoryServer(), "me again", seconds=keeper.seconds, failure_log=keeper.log)
+    assert emptied.take().spills == {}
+    assert keeper.log.spills(SHARD)["p"].state == {"change": 1}
+
+
+def test_a_spill_that_will_never_apply_is_said_once() -> None:
+    """The next boots do not look at it again; its state stays in the log."""
+    keeper = spilled()
+    Keeper(keeper.server, "elsewhere", seconds=keeper.seconds + 11.0).take()
+    for later in (22.0, 33.0):
+        Keeper(keeper.server, "me again", seconds=keeper.seconds + later, failure_log=keeper.log).take()
+    discarded = [failure for failure in keeper.log.failures if failure.kind == "snapshot.discarded"]
+    assert [failure.state for failure in discarded] == [{"change": 2}]
+
+
+def test_a_failure_log_that_cannot_be_read_does_not_keep_a_shard_from_being_taken() -> None:
+    """It is said, and what is stored is loaded."""
+
+    class Locked(MemoryFailureLog):
+        def spills(self, shard: str) -> dict[str, Failure]:
+            raise PermissionError("locked")
+
+    assert Keeper(failure_log=Locked()).take().spills == {}
+
+
+def test_the_failure_log_tells_an_outage_from_its_beginning_to_its_end(keeper: Keeper) -> None:
+    """Out of reach, spilled, lease lost, lease taken again, saved after all, in reach: in this order, each once."""
+    keeper.cut = "all"
+    keeper.tell(save(keeper, 1))
+    keeper.sleep(12.0)
+    keeper.cut = None
+    keeper.sleep(3.0)
+    kinds = [failure.kind for failure in keeper.log.failures]
+    assert kinds == [
+        "store.unreachable",
+        "snapshot.spilled",
+        "lease.lost",
+        "lease.taken",
+        "snapshot.saved",
+        "store.reachable",
+    ]

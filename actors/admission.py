@@ -93,9 +93,13 @@ class Admission:
         managed = self._roster.managed.get(request.position_id)
         if managed is None:
             published = self._roster.parts.directory.positions.get(request.position_id)
+            position = published.position if published else None
             if published is None:
                 text = f"there is no position {request.position_id}"
                 request.reply.set(Refusal(code="not_found", message=text))
+            elif position is None or position.phase is not Phase.CLOSED:
+                text = f"position {request.position_id} is not managed by this keeper now; ask the one that owns it"
+                request.reply.set(Refusal(code="not_owner", message=text))
             else:
                 text = f"position {request.position_id} is closed already"
                 request.reply.set(Refusal(code="closed", message=text))

@@ -244,8 +244,12 @@ class PositionActor(pykka.ThreadingActor):
         self.version, self._epoch = message.version, message.epoch
         self.publish(acknowledged)
         for waiting in self._waiting:
-            if waiting.answer is not None and waiting.change <= message.change:
+            if waiting.change > message.change:
+                continue
+            if waiting.answer is not None:
                 waiting.answer(self.parts.directory.positions[acknowledged.id])
+            elif isinstance(waiting.effect, Note):
+                release(self, waiting.effect)
 
     def publish(self, position: Position) -> None:
         """Show an acknowledged state."""

@@ -190,10 +190,13 @@ class RedisConnection:
             self.close()
             raise info if isinstance(info, Exception) else InvalidResponse("what answers is no Redis")
         fields = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+        if "redis_version" not in fields:
+            self.close()
+            raise InvalidResponse("what answers is no Redis")
         # Managed servers forbid CONFIG; INFO does not tell the policy, and then the fsync is simply not confirmed.
         known = isinstance(policy, list) and len(policy) == 2
         return ServerFacts(
-            version=fields.get("redis_version", "0"),
+            version=fields["redis_version"],
             aof_enabled=fields.get("aof_enabled") == "1",
             appendfsync=policy[1].decode("utf-8", "replace") if known else None,
         )

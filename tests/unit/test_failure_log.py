@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from persistence.failure_log import SETTLED, SPILLED, Failure, FailureLog, GrewFrom
+from persistence.failure_log import SETTLED, SPILLED, Failure, FailureLog, GrewFrom, read_failures
 
 NOW = 1_700_000_000_123_456
 
@@ -100,3 +100,39 @@ def test_a_state_that_json_cannot_hold_still_leaves_its_trace(tmp_path: Path) ->
     log = a_log(tmp_path)
     log.append([a_spill(state={"raw": b"\x00"})])
     assert log.spills("s")["p"].state == {"raw": "b'\\x00'"}
+
+
+def test_a_reader_sees_both_files_and_needs_neither(tmp_path: Path) -> None:
+    """Nothing there is nothing failed; the rotated file is read first; a torn line is passed over."""
+    path = tmp_path / "data" / "failures.jsonl"
+    assert list(read_failures(path)) == []
+    log = a_log(tmp_path)
+    log.append([a_spill(change=1)])
+    path.rename(path.with_name("failures.jsonl.1"))
+    log.append([a_spill(change=2)])
+    path.write_bytes(path.read_bytes() + b'{"kind": "snapshot.sp')
+    assert [failure.change for failure in read_failures(path)] == [1, 2]
+
+
+def test_a_log_that_is_rotated_while_it_is_read_is_read_once(tmp_path: Path) -> None:
+    """The present file may be the old one a moment later: its lines are not told twice."""
+    path = tmp_path / "data" / "failures.jsonl"
+    a_log(tmp_path).append([a_spill(change=1)])
+    path.with_name("failures.jsonl.1").hardlink_to(path)
+    assert [failure.change for failure in read_failures(path)] == [1]
+
+
+def test_fields_of_a_newer_release_are_passed_over(tmp_path: Path) -> None:
+    """Its spills still count after a step back."""
+    log = a_log(tmp_path)
+    log.append([a_spill()])
+    path = tmp_path / "data" / "failures.jsonl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mood": "bad"}) + "\n")
+    assert set(log.spills("s")) == {"p"}
+
+
+def test_lines_without_what_every_line_has_are_no_lines(tmp_path: Path) -> None:
+    """A kind, a shard and an error are text, or it is not ours."""
+    path = tmp_path / "failures.jsonl"
+    path.write_text('{"kind": 1, "shard": "s", "epoch": 1, "error": ""}\n{"kind": "x"}\n{"shard": "s", "error": ""}\n')
+    assert list(read_failures(path)) == []

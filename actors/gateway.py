@@ -36,6 +36,7 @@ from actors.traffic import (
     SymbolSettled,
 )
 from actors.venues.base import (
+    REJECTIONS,
     AccountAnswered,
     AccountRequest,
     CancelRequest,
@@ -296,9 +297,9 @@ class GatewayActor(pykka.ThreadingActor):
         match request, answer:
             case GuardedClose(), _:
                 self._past_lease.on_answer(request, answer)
-            case SendOrder(), OrderAnswered(order=VenueOrder()):
+            case SendOrder(), OrderAnswered(order=VenueOrder(client_order_id=request.submit.client_order_id)):
                 self._report(request.reply_to, answer, read_back=False)
-            case SendOrder(), RequestFailed(error=OrderRejected()):
+            case SendOrder(), RequestFailed(error=OrderRejected()) if answer.error.code in REJECTIONS:
                 self._refuse(request, answer.error.code, answer.error.message)
             case SendOrder(), RequestFailed(error=VenueUnavailable()):
                 self._not_sent(request, answer.error.message)

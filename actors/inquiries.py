@@ -166,6 +166,10 @@ class Inquiries:
         if inquiry is None:
             return
         order = answer.order
+        if order is not None and order.client_order_id != order_id:
+            # An answer about something else says nothing about this order.
+            self._pause(order_id)
+            return
         if order is not None:
             if order.state is OrderState.OPEN and order.kind is OrderKind.MARKET:
                 # Half a fact: it is told, and asked for again after a pause until it has ended.

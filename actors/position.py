@@ -6,7 +6,6 @@ before.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pykka
@@ -20,6 +19,7 @@ from actors.domain.events import (
     Effect,
     Event,
     Note,
+    OrderAbsent,
     OrderWithheld,
     PriceMoved,
     Submit,
@@ -27,13 +27,13 @@ from actors.domain.events import (
 )
 from actors.domain.model import Micros, Phase, Position
 from actors.domain.orders import quiet
-from actors.domain.outcomes import wanted
+from actors.domain.outcomes import overtaken_by_price, wanted
 from actors.domain.prices import next_deadline
 from actors.domain.schema import SCHEMA, dump
 from actors.effects import release
 from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
-from actors.position_parts import PositionParts
+from actors.position_parts import LookAround, PositionParts, Waiting, Wake
 from actors.recovery import Recovery
 from actors.runtime.base import tell
 from actors.traffic import (
@@ -59,25 +59,6 @@ SHORTEST_WAKE_SECONDS = 1.0
 LOOK_AROUND_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Wake:
-    """A reminder that time alone may change something."""
-
-
-@dataclass(frozen=True, slots=True)
-class _LookAround:
-    """A reminder to read the slot: changes by hand are found also while nothing else happens."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """What waits for the acknowledgement of a change."""
-
-    change: int
-    effect: Effect | None = None
-    answer: Callable[[Published], None] | None = None
-
-
 class PositionActor(pykka.ThreadingActor):
     """Owns one position. Every change passes through this mailbox."""
 
@@ -93,7 +74,7 @@ class PositionActor(pykka.ThreadingActor):
         self._change = 0
         self._acked_change = 0
         self._states: dict[int, Position] = {}
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._audit: list[dict[str, Any]] = []
         self._observing = 0
         self._sequence = 0
@@ -134,9 +115,9 @@ class PositionActor(pykka.ThreadingActor):
                 close(self, message)
             case AmendRequest():
                 amend(self, message)
-            case _Wake():
+            case Wake():
                 self._on_wake()
-            case _LookAround():
+            case LookAround():
                 self.read_slot()
                 self._look_around_later()
             case _ if isinstance(message, Event):
@@ -188,9 +169,9 @@ class PositionActor(pykka.ThreadingActor):
             if isinstance(effect, Submit) and effect.urgent:
                 release(self, effect)
             else:
-                self._waiting.append(_Waiting(self._change, effect=effect))
+                self._waiting.append(Waiting(self._change, effect=effect))
         if answer is not None:
-            self._waiting.append(_Waiting(self._change, answer=answer))
+            self._waiting.append(Waiting(self._change, answer=answer))
         if self._waiting and self._acked_change >= self._change:
             self._release_acknowledged(after)
         self._arm_wake(after)
@@ -278,15 +259,24 @@ class PositionActor(pykka.ThreadingActor):
         due = [waiting for waiting in self._waiting if waiting.change <= self._acked_change]
         self._waiting = [waiting for waiting in self._waiting if waiting.change > self._acked_change]
         withheld: list[str] = []
+        overtaken: list[str] = []
         for waiting in due:
             if waiting.answer is not None:
                 waiting.answer(self.parts.directory.positions[acknowledged.id])
             elif isinstance(waiting.effect, Submit) and not wanted(acknowledged, waiting.effect.client_order_id):
                 withheld.append(waiting.effect.client_order_id)
+            elif isinstance(waiting.effect, Submit) and self._overtaken(waiting.effect):
+                overtaken.append(waiting.effect.client_order_id)
             elif waiting.effect is not None:
                 release(self, waiting.effect)
         for order_id in withheld:
             self.apply(OrderWithheld(at=self.event_time(), client_order_id=order_id))
+        for order_id in overtaken:
+            # The save took so long that its price has gone: never sent, still owed, under the same id.
+            self.apply(OrderAbsent(at=self.event_time(), client_order_id=order_id))
+
+    def _overtaken(self, submit: Submit) -> bool:
+        return overtaken_by_price(self.position, submit.client_order_id)
 
     def read_slot(self, *, delay_seconds: float = 0.0) -> None:
         """Ask the gateway for the venue's view of this slot."""
@@ -331,7 +321,7 @@ class PositionActor(pykka.ThreadingActor):
     def _look_around_later(self) -> None:
         """In lockstep the market waits for every read, and nobody changes anything by hand at that speed."""
         if not self.parts.lockstep:
-            self.parts.clock.tell_after(LOOK_AROUND_SECONDS, self.actor_ref, _LookAround())
+            self.parts.clock.tell_after(LOOK_AROUND_SECONDS, self.actor_ref, LookAround())
 
     def take_slot(self) -> None:
         """From now on reports of the slot's orders come here."""
@@ -362,7 +352,7 @@ class PositionActor(pykka.ThreadingActor):
             return
         self._wake_at = deadline
         delay = max(SHORTEST_WAKE_SECONDS, (deadline - now) / 1_000_000)
-        self.parts.clock.tell_after(delay, self.actor_ref, _Wake())
+        self.parts.clock.tell_after(delay, self.actor_ref, Wake())
 
     def _on_wake(self) -> None:
         position, self._wake_at = self.position, None
@@ -373,7 +363,7 @@ class PositionActor(pykka.ThreadingActor):
 
     def answer_once_saved(self, answer: Callable[[Published], None]) -> None:
         """Answer when the present state is acknowledged."""
-        self._waiting.append(_Waiting(self._change, answer=answer))
+        self._waiting.append(Waiting(self._change, answer=answer))
 
     def opened(self) -> None:
         """The opening is durable: the slot is ours."""

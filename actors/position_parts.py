@@ -1,10 +1,11 @@
-"""What a PositionActor works with."""
+"""What a PositionActor works with, and what it tells itself."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.directory import Directory
+from actors.directory import Directory, Published
+from actors.domain.events import Effect
 from actors.runtime.base import Clock, Ref
 from actors.settings import AccountSettings
 
@@ -28,3 +29,22 @@ class PositionParts:
     lockstep: bool
     own_time: bool
     publish: Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A reminder that time alone may change something."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAround:
+    """A reminder to read the slot: changes by hand are found also while nothing else happens."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """What waits for the acknowledgement of a change."""
+
+    change: int
+    effect: Effect | None = None
+    answer: Callable[[Published], None] | None = None

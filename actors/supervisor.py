@@ -120,6 +120,15 @@ class SupervisorActor(pykka.ThreadingActor):
             return
         accounts = self._roster.of_shard(message.shard)
         self._stop_positions(message.shard)
+        if message.takeover and not all(account.venue.traits.expires_requests for account in accounts):
+            # A request of the former owner could still be executed there, whenever it arrives.
+            detail = (
+                "taken over from a keeper that may still act, at a venue whose requests do not expire; end that one"
+            )
+            for account in accounts:
+                self._roster.publish_account(account, epoch=message.epoch, detail=detail)
+            self._log.error("lease.takeover_refused", shard=message.shard, remedy=detail)
+            return
         for account in accounts:
             account.started, account.resumed, account.recovering = True, False, set()
             account.epoch = message.epoch

@@ -208,8 +208,7 @@ def on_order_reported(step: Step, event: OrderReported) -> None:
     intent = step.intent(event.client_order_id)
     if intent is None:
         return
-    for trade in event.trades:
-        book_trade(step, intent, trade)
+    news = [book_trade(step, intent, trade) for trade in event.trades]
     intent = step.intent(event.client_order_id) or intent
     if intent.status.terminal:
         return
@@ -226,7 +225,7 @@ def on_order_reported(step: Step, event: OrderReported) -> None:
         status = IntentStatus.FILLED if intent.filled > 0 else IntentStatus.WITHDRAWN
         step.change_intent(intent.client_order_id, status=status)
     else:
-        _end_reduction(step, intent, event)
+        _end_reduction(step, intent, event, news=any(news))
 
 
 def _take_open(step: Step, intent: Intent, event: OrderReported) -> None:
@@ -254,20 +253,25 @@ def _end_entry(step: Step, intent: Intent, at: Micros) -> None:
         complete_entry(step, at)
 
 
-def _end_reduction(step: Step, intent: Intent, event: OrderReported) -> None:
-    """A reduction's order is terminal: whole, or short of what it asked for, which two agreeing reads must confirm."""
+def _end_reduction(step: Step, intent: Intent, event: OrderReported, *, news: bool) -> None:
+    """A reduction's order is terminal: whole, or short of what it asked for, which two agreeing reads must confirm.
+
+    A read that brought a fill agrees with none before it; one that shows another position disputes the size.
+    """
     order_id = intent.client_order_id
     if intent.filled >= intent.quantity or step.position.remaining == 0:
         step.change_intent(order_id, status=IntentStatus.FILLED)
         return
-    if not event.read_back or intent.reads < 1:
-        reads = intent.reads + 1 if event.read_back else 0
+    position = step.position
+    if event.venue_quantity is not None and event.venue_quantity != position.remaining + position.excess:
+        step.change(disputed=True)
+    if not event.read_back or intent.reads < 1 or news:
+        reads = 0 if not event.read_back else 1 if news else intent.reads + 1
         step.change_intent(order_id, status=IntentStatus.UNKNOWN, reads=reads)
         step.look_up(intent)
         return
-    if event.venue_quantity is not None and event.venue_quantity != step.position.remaining + step.position.excess:
+    if step.position.disputed:
         # The order is final, the position disagrees: nothing more is asked for before that is understood.
-        step.change(disputed=True)
         step.observe("an order ended short, and the position disagrees with what is booked")
     done = step.change_intent(order_id, status=IntentStatus.FILLED if intent.filled else IntentStatus.WITHDRAWN)
     if not done.full and step.position.closing_reason is None:

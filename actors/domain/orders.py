@@ -4,6 +4,8 @@ One exit order in flight, save for a full close; a protective stop that is creat
 the end once nothing remains and every order is read back terminal.
 """
 
+from decimal import Decimal
+
 from actors.domain.booking import settle_dust
 from actors.domain.exits import MICROS_PER_SECOND, away_from_market, floor_to_step, within_bound
 from actors.domain.model import (
@@ -117,9 +119,13 @@ def _work_partials(step: Step, at: Micros) -> None:
             continue
         if intent.retry_at is not None and intent.retry_at > at:
             continue
-        if not _in_bound(step.position, intent):
+        if not in_bound(step.position, intent):
             continue
-        quantity = min(intent.quantity, step.position.remaining)
+        quantity = min(intent.quantity, step.position.remaining, _owed_to(step.position, intent.leg))
+        if quantity <= 0:
+            # A trade of an earlier order of this leg was booked meanwhile: the leg has what it asked for.
+            step.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)
+            continue
         if quantity != intent.quantity:
             intent = step.change_intent(intent.client_order_id, quantity=quantity)  # noqa: PLW2901
         step.submit(intent, at)
@@ -135,7 +141,14 @@ def _former_owners_stop(position: Position) -> Intent | None:
     return None
 
 
-def _in_bound(position: Position, intent: Intent) -> bool:
+def _owed_to(position: Position, leg: str) -> Decimal:
+    """What a leg may still close: what its first order asked for, less everything booked for it since."""
+    asked = next((intent.quantity for intent in position.intents if intent.leg == leg), ZERO)
+    return asked - sum((fill.quantity for fill in position.fills if fill.leg == leg), ZERO)
+
+
+def in_bound(position: Position, intent: Intent) -> bool:
+    """Whether a partial may go out at the present price; one without a level always may."""
     if intent.level is None:
         return True
     price = position.latest.price(position.plan.targets_source, position.side) if position.latest else None

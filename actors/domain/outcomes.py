@@ -14,7 +14,7 @@ from actors.domain.events import (
     Recovered,
 )
 from actors.domain.model import IntentStatus, Micros, OrderKind, Position
-from actors.domain.orders import retry_after
+from actors.domain.orders import in_bound, retry_after
 from actors.domain.prices import watching
 from actors.domain.step import Step
 
@@ -144,6 +144,14 @@ def on_orphan(step: Step, event: OrphanSeen) -> None:
     step.change(next_resident=number + 1)
     step.change_intent(intent.client_order_id, client_order_id=event.client_order_id, status=IntentStatus.RESTING)
     step.note("position.orphan_order", event.at, client_order_id=event.client_order_id, leg=intent.leg)
+
+
+def overtaken_by_price(position: Position | None, order_id: str) -> bool:
+    """Whether a partial that is about to leave has lost its price bound while its save was under way."""
+    if position is None:
+        return False
+    own = (intent for intent in position.intents if intent.client_order_id == order_id)
+    return any(not in_bound(position, intent) for intent in own)
 
 
 def wanted(acknowledged: Position, order_id: str) -> bool:

@@ -35,6 +35,9 @@ def on_observed(step: Step, event: PositionObserved) -> None:
             step.observe("a size that was disputed is believed on its second read")
             return
         step.change(observed=None, excess=ZERO, disputed=False)
+    elif held > tracked and position.disputed and not repeated:
+        step.change(observed=Observation(quantity=held, at=read_at))
+        step.observe("a size that was disputed is believed on its second read")
     elif held > tracked:
         _take_excess(step, held - tracked, event)
     elif not repeated:

@@ -6,7 +6,7 @@ import pytest
 
 from actors.domain.events import Cancel, LookUp, OrderReported, OrderState, OrderWithheld, Submit
 from actors.domain.model import IntentStatus, OrderKind, OrderSide
-from tests.unit.driver import D, Desk, instrument, opened
+from tests.unit.driver import SECOND, D, Desk, instrument, opened
 
 PLAN = {
     "stop": {"percent": "5"},
@@ -355,3 +355,66 @@ def test_a_full_close_that_is_sent_again_asks_for_what_remains_by_then() -> None
     desk.fill("target-1")
     desk.wait(120)
     assert [submit.quantity for submit in desk.submits("stop")] == [D(10), D(4)]
+
+
+# -- a partial that ended short, and a position that does not agree ----------------------------------------------------
+
+
+def ended_short(*reads: tuple[str, str]) -> tuple[Desk, str]:
+    """TP1 of 6 out of 10 was cancelled; each read tells (filled so far, the position's size)."""
+    desk = opened(PLAN, held=("target-", "observe"))
+    desk.price("101")
+    order_id = desk.order("target-1").submit.client_order_id
+    for filled, size in reads:
+        trades = tuple(
+            desk.trade(f"late-{number}", 1, "101", client_order_id=order_id) for number in range(int(Decimal(filled)))
+        )
+        desk.tell(
+            OrderReported(
+                at=desk.at,
+                client_order_id=order_id,
+                state=OrderState.CANCELLED,
+                quantity=D(6),
+                filled=D(filled),
+                trades=trades,
+                read_back=True,
+                venue_quantity=D(size),
+            )
+        )
+    return desk, order_id
+
+
+def test_a_missing_trade_that_appears_later_is_not_sold_again() -> None:
+    """2 were told, 4 more appear with the position: the leg has its 6, and its next generation is withdrawn."""
+    desk, order_id = ended_short(("2", "4"), ("2", "4"))
+    desk.held.discard("target-")
+    trades = tuple(desk.trade(f"late-{number}", 1, "101", client_order_id=order_id) for number in range(6))
+    for _ in range(3):
+        desk.at += SECOND
+        desk.observe("4", trades=trades)
+    desk.price("101")
+    assert len(desk.submits("target-1")) == 1
+    assert desk.position.remaining == D(4)
+    assert desk.position.targets[0].filled == D(6)
+
+
+def test_a_disputed_size_is_not_settled_by_one_read_that_says_larger() -> None:
+    """A lagging read shows what was there before the order: it releases nothing."""
+    desk, _ = ended_short(("2", "10"), ("2", "10"))
+    desk.at += SECOND
+    desk.observe("10")
+    assert len(desk.submits("target-1")) == 1
+
+
+def test_a_first_read_that_disagrees_is_not_made_good_by_the_second() -> None:
+    """Two reads must agree; one is not two."""
+    desk, _ = ended_short(("2", "4"), ("2", "8"))
+    assert len(desk.submits("target-1")) == 1
+
+
+def test_two_reads_with_different_fills_do_not_agree() -> None:
+    """The second brought a fill of its own: it is the first of the next two."""
+    desk, _ = ended_short(("2", "8"), ("3", "7"))
+    assert len(desk.submits("target-1")) == 1
+    desk, _ = ended_short(("2", "8"), ("3", "7"), ("3", "7"))
+    assert len(desk.submits("target-1")) == 2

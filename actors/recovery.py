@@ -143,8 +143,8 @@ class Recovery:
     def _backfill(self, position: Position, slot: SlotRead) -> None:
         """Only completed candles that began after the last save, and after the trail was armed, are taken."""
         stops, targets = self._gaps[position.plan.stop_source], self._gaps[position.plan.targets_source]
-        highest, lowest = _extremes(stops, self._saved_at)
-        best_high, best_low = _extremes(targets, self._saved_at)
+        highest, lowest = extremes(stops, self._saved_at)
+        best_high, best_low = extremes(targets, self._saved_at)
         if highest is None and best_high is None and stops.complete:
             return
         self._actor.apply(
@@ -161,7 +161,7 @@ class Recovery:
         )
 
 
-def _extremes(gap: GapRead, since: Micros) -> tuple[Candle | None, Candle | None]:
+def extremes(gap: GapRead, since: Micros) -> tuple[Candle | None, Candle | None]:
     """The candles with the highest and the lowest price of those that began after `since`."""
     candles = [candle for candle in gap.candles if candle.at > since]
     highest = max(candles, key=lambda candle: candle.high, default=None)

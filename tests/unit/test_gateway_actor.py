@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -309,6 +310,52 @@ def test_an_order_is_absent_only_past_its_expiry_and_on_two_reads(bench: Bench) 
     assert [type(message) for message in bench.heard] == [OrderUnknown]
     bench.answer_look_ups(None, 5.0)
     assert [type(message) for message in bench.heard] == [OrderUnknown, OrderAbsent]
+
+
+def test_one_read_past_the_expiry_is_not_enough(bench: Bench) -> None:
+    """A single read may lag; absence is believed on the second."""
+    request = bench.send()
+    bench.fail(request, base.OrderUnknown("timeout", "no answer in time"))
+    bench.run(EXPIRY + SKEW + 1)
+    bench.answer(bench.venue.of(LookUpRequest)[-1], None)
+    assert [type(message) for message in bench.heard] == [OrderUnknown]
+    bench.run(2)
+    bench.answer(bench.venue.of(LookUpRequest)[-1], None)
+    assert [type(message) for message in bench.heard] == [OrderUnknown, OrderAbsent]
+
+
+def test_an_answer_about_another_order_says_nothing_of_ours(bench: Bench) -> None:
+    """Sent or looked up: an answer that carries a strange id leaves the outcome unknown."""
+    request = bench.send()
+    bench.answer(request, replace(order(), client_order_id="strange"))
+    assert [type(message) for message in bench.heard] == [OrderUnknown]
+    bench.answer(bench.venue.of(LookUpRequest)[-1], replace(order(), client_order_id="strange"))
+    bench.run(2)
+    assert [type(message) for message in bench.heard] == [OrderUnknown]
+    bench.answer(bench.venue.of(LookUpRequest)[-1], order())
+    assert [type(message) for message in bench.heard] == [OrderUnknown, OrderReported]
+
+
+def test_a_rejection_that_is_not_on_the_list_is_unknown(bench: Bench) -> None:
+    """Only a short white list of refusals means that nothing was executed."""
+    request = bench.send()
+    bench.fail(request, base.OrderRejected("something_new", "no"))
+    assert [type(message) for message in bench.heard] == [OrderUnknown]
+
+
+def test_the_signing_time_is_read_before_the_deadline_is_checked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keeper that froze between the two would otherwise sign a late request with a fresh time."""
+    clock, left = bench.simulator.clock, bench.leases.seconds_left
+    now, signed = clock.now, clock.now()
+
+    def frozen_meanwhile(shard: str, at: float) -> float:
+        monkeypatch.setattr(clock, "now", lambda: now() + 60_000_000)
+        return left(shard, at)
+
+    monkeypatch.setattr(bench.leases, "seconds_left", frozen_meanwhile)
+    request = bench.send()
+    assert request is not None
+    assert request.signed_at == signed
 
 
 def test_a_look_up_that_is_not_answered_is_asked_again(bench: Bench) -> None:

@@ -274,3 +274,13 @@ def test_what_is_decided_while_reconciling_goes_out_afterwards() -> None:
     reconciled(desk)
     assert [submit.quantity for submit in desk.submits("time_limit")] == [D(10)]
     assert desk.venue == 0
+
+
+def test_a_comeback_asks_for_proof_about_everything_that_may_have_left() -> None:
+    """A request of the former life may still be on its way: that it is not there yet proves nothing."""
+    desk = opened({"stop": {"percent": "5"}, "targets": [{"at": {"percent": "1"}, "close": "0.6"}]}, held=("target-",))
+    desk.price("101")
+    sent = desk.order("target-1").submit.client_order_id
+    proofs = {effect.client_order_id: effect.proof for effect in restart(desk) if isinstance(effect, LookUp)}
+    assert proofs[sent]
+    assert all(proofs.values())

@@ -253,3 +253,12 @@ def test_a_server_that_takes_no_writes_is_not_started_again(data_dir: Path) -> N
         operator.config_set("save", "")
     save_one(store, epoch, 1)
     store.close()
+
+
+def test_the_embedded_server_listens_on_no_port(data_dir: Path) -> None:
+    """Its socket in the data directory is the only way in."""
+    server = EmbeddedRedis(data_dir)
+    client = redis.Redis.from_url(server.ensure(), decode_responses=True)
+    assert client.config_get("port") == {"port": "0"}
+    assert client.config_get("tls-port") == {"tls-port": "0"}
+    client.close()

@@ -1,9 +1,12 @@
 """The failure log: what failed is on disk, bounded, private, and readable after a crash tore its last line."""
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from persistence.failure_log import SETTLED, SPILLED, Failure, FailureLog, GrewFrom, read_failures
 
@@ -136,3 +139,15 @@ def test_lines_without_what_every_line_has_are_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     path.write_text('{"kind": 1, "shard": "s", "epoch": 1, "error": ""}\n{"kind": "x"}\n{"shard": "s", "error": ""}\n')
     assert list(read_failures(path)) == []
+
+
+def test_every_line_is_flushed_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that only the page cache has is gone with the power."""
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    log = a_log(tmp_path)
+    log.append([a_spill()])
+    first = len(flushed)
+    log.append([a_spill(change=2), a_spill(change=3)])
+    assert first >= 1
+    assert len(flushed) > first

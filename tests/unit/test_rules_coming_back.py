@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from actors.domain import schema
-from actors.domain.events import ExtremesBackfilled, LookUp, Observe, Reconciled, Recovered
+from actors.domain.advance import advance
+from actors.domain.events import ExtremesBackfilled, LookUp, Observe, PositionObserved, Reconciled, Recovered
 from actors.domain.model import IntentStatus, Reason
+from actors.domain.step import client_order_id
 from tests.unit.driver import SECOND, D, Desk, opened
 
 PLAN: dict[str, Any] = {
@@ -283,3 +285,15 @@ def test_a_comeback_asks_for_proof_about_everything_that_may_have_left() -> None
     sent = desk.order("target-1").submit.client_order_id
     asked = [effect for effect in restart(desk, held=("target-",)) if isinstance(effect, LookUp)]
     assert [effect.proof for effect in asked if effect.client_order_id == sent] == [True]
+
+
+def test_a_full_close_that_left_before_it_was_saved_is_recognised_by_its_id() -> None:
+    """The saved state knows nothing of it; the exchange's trade carries an id that only our stop can have."""
+    desk = opened({"stop": {"percent": "5"}})
+    lost = client_order_id(desk.position.order_tag, desk.position.id, "stop", 0)
+    trade = desk.trade("lost", 10, "95", client_order_id=lost)
+    position, effects = advance(desk.position, PositionObserved(at=desk.at, quantity=D(0), trades=(trade,)))
+    assert position.closing_reason is Reason.STOP_LOSS
+    assert position.remaining == 0
+    assert [fill.leg for fill in position.fills] == ["entry", "stop"]
+    assert lost in [effect.client_order_id for effect in effects if isinstance(effect, LookUp)]

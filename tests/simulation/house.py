@@ -9,12 +9,14 @@ from actors.directory import Published
 from actors.domain.model import OrderKind, OrderSide, Plan, Position, Side
 from actors.domain.plans import RUNNER, parse_plan
 from actors.domain.schema import SCHEMA, known_fields, load
+from actors.domain.step import client_order_id
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
 from actors.runtime.base import tell
 from actors.runtime.simulator import Simulator
 from actors.settings import AccountSettings
-from actors.venues.base import OrderRequest
+from actors.venues.base import CancelRequest, OrderRequest
 from actors.venues.paper import PaperVenue
+from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import AccountRead, OrderRead, PaperExchange
 from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySettings, Speed
 from persistence.codec import decode_snapshot
@@ -35,14 +37,28 @@ class WatchedExchange(PaperExchange):
         self.before_submit: Callable[[OrderRequest], None] = lambda _: None
         self.after_submit: Callable[[OrderRequest], None] = lambda _: None
         self.accepted: list[OrderRequest] = []
+        self.asked: list[tuple[str, str]] = []
 
     def submit(self, request: OrderRequest, now: int) -> OrderRead:
         """Accept an order, and remember it."""
+        self.asked.append(("submit", request.client_order_id))
         self.before_submit(request)
         read = super().submit(request, now)
         self.accepted.append(request)
         self.after_submit(request)
         return read
+
+    def cancel(self, request: CancelRequest, now: int) -> OrderRead:
+        """Cancel an order, and remember that it was asked for."""
+        self.asked.append(("cancel", request.client_order_id))
+        return super().cancel(request, now)
+
+    def look_up(
+        self, account: str, symbol: str, client_order_id: str, kind: OrderKind, *, behind: int = 0
+    ) -> OrderRead:
+        """Read an order, and remember that it was asked for."""
+        self.asked.append(("look_up", client_order_id))
+        return super().look_up(account, symbol, client_order_id, kind, behind=behind)
 
 
 class Keeper:
@@ -80,7 +96,9 @@ class Keeper:
             speed=speed,
         )
         self.exchange = WatchedExchange(self.paper)
+        self.faults = Faults()
         self.server = MemoryServer()
+        self.store_class = MemoryStore
         self.failures = MemoryFailureLog()
         self.events: list[Mapping[str, Any]] = []
         self.boots = 0
@@ -109,10 +127,16 @@ class Keeper:
         """Start a keeper; after `crash` it finds what the former one left."""
         self.boots += 1
         clock = self.simulator.clock
-        venue = PaperVenue(account="paper", settings=self.paper, runtime=self.simulator, exchange=self.exchange)
+        venue = PaperVenue(
+            account="paper",
+            settings=self.paper,
+            runtime=self.simulator,
+            exchange=self.exchange,
+            faults=self.faults,
+        )
         self.house = assemble(
             self.simulator,
-            store=MemoryStore(
+            store=self.store_class(
                 newest_schema=SCHEMA,
                 known_fields=known_fields(),
                 now=clock.monotonic,
@@ -294,6 +318,18 @@ class Keeper:
     def told(self, name: str) -> list[Mapping[str, Any]]:
         """The fields of every event of this name told so far."""
         return [event["fields"] for event in self.events if event["name"] == name]
+
+    def order_id(self, leg: str, generation: int = 0, *, id: str = "p1") -> str:
+        """The client order id of one order of a position."""
+        return client_order_id(ORDER_TAG, id, leg, generation)
+
+    def reductions(self) -> list[Decimal]:
+        """The quantities of the keeper's own market exits that the exchange took, oldest first."""
+        return [order.quantity for order in self.sent() if order.reduce_only]
+
+    def resting(self) -> list[str]:
+        """The client order ids of what rests at the exchange, oldest first."""
+        return [order.client_order_id for order in self.venue().orders]
 
     # -- somebody else at the account ----------------------------------------------------------------------------------
 

@@ -1,0 +1,14 @@
+"""Lost, late and doubled messages, store outages, crashes, takeovers, a random market: the promises hold in all."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.weather import Weather
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_no_weather_breaks_a_promise(tmp_path: Path, seed: int) -> None:
+    """After every turn nothing closed beyond the plan; in the calm the books agree and what is held is protected."""
+    weather = Weather(tmp_path, seed)
+    weather.check_end(weather.play())

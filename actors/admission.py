@@ -86,6 +86,10 @@ class Admission:
                 return Refusal(code="closing", message=text, field="symbol")
             text = f"position {position_id} holds {request.symbol} on account {request.account}; one in each slot"
             return Refusal(code="slot_taken", message=text, field="symbol")
+        account = self._roster.accounts[request.account]
+        if self._roster.parts.runtime.clock.monotonic() < account.late_until.get(request.symbol, 0.0):
+            text = "orders of a former life of this slot may still arrive; try again in a few seconds"
+            return Refusal(code="closing", message=text, field="symbol")
         return None
 
     def on_command(self, request: CloseRequest | AmendRequest) -> None:

@@ -20,6 +20,7 @@ class GuardedClose:
     """A full close that waits for a read of its slot."""
 
     send: SendOrder
+    signed_at: int
 
 
 class PastLease:
@@ -43,9 +44,11 @@ class PastLease:
         """Read the slot, if this is a close that may be sent at all; false when it is not."""
         if not message.submit.urgent or not message.guards or self._fenced():
             return False
+        # Read before the look at the exchange: a keeper that freezes after that look signs what has expired.
+        signed_at = self._parts.clock.now()
         self._parts.venue.read_account(
             AccountRequest(
-                request_id=self._track(GuardedClose(send=message)),
+                request_id=self._track(GuardedClose(send=message, signed_at=signed_at)),
                 account=self._parts.settings.name,
                 symbol=message.symbol,
                 trades_since=0,
@@ -56,7 +59,6 @@ class PastLease:
     def on_answer(self, request: GuardedClose, answer: object) -> None:
         """The slot as it is; anything else means that the venue could not be read."""
         send = request.send
-        signed_at = self._parts.clock.now()
         if not isinstance(answer, AccountAnswered):
             self._refuse(send, "past the lease, and the exchange could not be read")
             return
@@ -71,7 +73,7 @@ class PastLease:
             symbol=send.symbol,
             why="Redis is out of reach; our own stop still rests at the exchange, so nobody else has taken over",
         )
-        self._submit(send, signed_at)
+        self._submit(send, request.signed_at)
 
     def _fenced(self) -> bool:
         lease = self._parts.leases.get(self._parts.settings.shard)

@@ -284,7 +284,8 @@ class PositionActor(pykka.ThreadingActor):
         position = self.position
         since = 0
         if position is not None:
-            since = position.fills[-1].at if position.fills else position.opened_at
+            # Not since the last fill: an older trade of ours may never have been told.
+            since = position.opened_at
         tell(
             self.parts.gateway,
             ReadSlot(

@@ -109,7 +109,11 @@ class Recovery:
         for order in slot.orders:
             if order.client_order_id in known or not order.reduce_only:
                 continue
-            if order.client_order_id.startswith(position.order_tag):
+            ours = order.client_order_id.startswith(position.order_tag)
+            if ours and not self._recovering:
+                # Placed by another life of this position, perhaps a new owner's: never to be taken for our own.
+                continue
+            if ours:
                 actor.apply(
                     OrphanSeen(
                         at=slot.at,

@@ -57,6 +57,8 @@ class Account:
     resumed: bool = False
     epoch: int = 0
     failures: list[float] = field(default_factory=list)
+    # Until when an order that a former life sent and never saved could still arrive, by symbol.
+    late_until: dict[str, float] = field(default_factory=dict)
 
     def next_delay(self, now: float) -> float:
         """How long to wait before this account begins anew: longer with every failure of the last minute."""

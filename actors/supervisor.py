@@ -147,7 +147,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 version=snapshot.version,
                 epoch=message.epoch,
                 spilled=spill is not None,
-                takeover=message.takeover,
+                # A life that saved nothing of this position has not replaced its stop either.
+                takeover=message.takeover or snapshot.epoch < message.epoch - 1,
             )
             self._recover(snapshot.position_id, begin, names)
         stored = {snapshot.position_id for snapshot in message.loaded.snapshots}
@@ -185,6 +186,8 @@ class SupervisorActor(pykka.ThreadingActor):
             managed.restarts = former.restarts
         self._roster.managed[position_id] = managed
         account.recovering.add(position_id)
+        settings, now = account.settings, self._roster.parts.runtime.clock.monotonic()
+        account.late_until[position.symbol] = now + settings.request_expiry_seconds + settings.clock_skew_seconds
         ref = self._roster.spawn_position(position_id, managed)
         tell(ref, begin)
         self._log.info("actor.recovered", actor=position_id, version=begin.version, epoch=begin.epoch)

@@ -256,6 +256,10 @@ class Player:
                 self.opened += 1
                 self._wait_filled(body["id"])
                 return
+            if answer.status_code == 409 and answer.json()["error"]["code"] == "closing":
+                # After a kill the slot waits for orders of the former life that could still arrive.
+                time.sleep(POLL_SECONDS)
+                continue
             if answer.status_code == 409:
                 return
             if answer.status_code not in (503, 504):

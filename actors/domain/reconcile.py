@@ -67,8 +67,11 @@ def _take_excess(step: Step, excess: Decimal, event: PositionObserved) -> None:
 def _book_own(step: Step, trade: Trade) -> None:
     """Book a trade that one of our orders made, an urgent close that was sent and not yet recorded included."""
     intent = step.intent(trade.client_order_id) or _lost_close(step, trade)
-    if intent is not None:
-        book_trade(step, intent, trade)
+    if intent is not None and book_trade(step, intent, trade):
+        known = step.intent(intent.client_order_id)
+        if known is not None and known.live:
+            # Its trade was never told, so its end may not be either.
+            step.look_up(known)
 
 
 def _lost_close(step: Step, trade: Trade) -> Intent | None:

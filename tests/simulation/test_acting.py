@@ -353,7 +353,6 @@ def test_many_faults_at_once_end_as_a_calm_day(tmp_path: Path, seed: int) -> Non
     assert rough.venue().orders == ()
 
 
-@pytest.mark.xfail(strict=True, reason="trades are read since the last booked fill only")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_earlier_trade_of_ours_that_nobody_told_explains_what_is_missing(tmp_path: Path, seed: int) -> None:
     """The resident stop filled a tenth, unheard; the close that was booked since is younger: nothing is `external`."""
@@ -371,7 +370,6 @@ def test_an_earlier_trade_of_ours_that_nobody_told_explains_what_is_missing(tmp_
     assert sorted(fill.trade_id for fill in position.fills) == [trade.trade_id for trade in keeper.venue().trades]
 
 
-@pytest.mark.xfail(strict=True, reason="nobody asks for the end of a resident stop whose trade the slot told")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_resident_stop_that_ended_short_unheard_is_followed_by_a_close(tmp_path: Path, seed: int) -> None:
     """A tenth filled and the rest expired, unheard; a read of the slot finds the trade: the other nine must go too."""

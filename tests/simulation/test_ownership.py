@@ -147,7 +147,7 @@ def test_past_the_lease_a_stop_closes_behind_its_own_resident_stop(tmp_path: Pat
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     "seconds",
-    [8, pytest.param(60, marks=pytest.mark.xfail(strict=True, reason="the new owner's stop is adopted as an orphan"))],
+    [8, 60],
 )
 def test_past_the_lease_nothing_is_closed_once_its_resident_stop_is_gone(
     tmp_path: Path, seconds: float, seed: int
@@ -231,7 +231,6 @@ def test_a_cancel_that_waits_in_the_gateway_is_not_sent_past_the_lease(tmp_path:
     assert keeper.position().protected
 
 
-@pytest.mark.xfail(strict=True, reason="a guarded close is signed after its read")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_keeper_frozen_between_that_read_and_its_close_wakes_to_a_rejection(tmp_path: Path, seed: int) -> None:
     """Its own stop rested when it looked; while it slept another owner came, and the look is worth nothing any more."""

@@ -96,7 +96,6 @@ def test_the_restart_of_a_keeper_that_is_proven_dead_leaves_its_stop(tmp_path: P
     assert len(keeper.sent(OrderKind.STOP_MARKET)) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="proof of the last owner's death is taken for proof of all")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_new_owner_that_dies_before_it_replaced_leaves_that_to_its_successor(tmp_path: Path, seed: int) -> None:
     """It is proven dead; the one before it is not, and its stop still rests: the successor must replace it."""

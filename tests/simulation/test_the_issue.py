@@ -262,7 +262,6 @@ def test_a_close_of_a_former_life_that_still_arrives_finds_the_slot_taken(tmp_pa
     assert [order.client_order_id for order in keeper.sent()].count(keeper.order_id("manual-1")) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a close that nobody saved is not waited for")
 def test_an_unsaved_close_of_a_former_life_that_still_arrives_finds_the_slot_taken(tmp_path: Path) -> None:
     """Sent before it was durable, and the keeper died at once: its successor knows of no close, and closes anew."""
     eaten = []

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from actors.domain.booking import book_external, book_trade
 from actors.domain.events import ForeignOrderSeen, FundingPaid, OrderReported, PositionObserved, Trade
-from actors.domain.model import ZERO, Intent, IntentStatus, Observation, Phase, Position, Reason
+from actors.domain.model import ZERO, Intent, IntentStatus, Observation, Phase, Reason
 from actors.domain.step import Step, client_order_id
 
 # An urgent full close may have left before its intent was durable; its ids are deterministic, so it is recognised.
@@ -92,18 +92,6 @@ def _lost_close(step: Step, trade: Trade) -> Intent | None:
                 step.look_up(intent)
                 return step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
     return None
-
-
-def recognise(position: Position, order_id: str) -> bool:
-    """Whether an order id could be this position's: known, or one of a full close that was not recorded in time."""
-    if any(intent.client_order_id == order_id for intent in position.intents):
-        return True
-    legs = ("stop", "time_limit", f"manual-{position.next_manual}")
-    return any(
-        client_order_id(position.order_tag, position.id, leg, generation) == order_id
-        for leg in legs
-        for generation in range(LOST_GENERATIONS)
-    )
 
 
 def _shrink(step: Step, event: PositionObserved) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from actors.domain.events import OrderState, Trade
+from actors.domain.events import FundingPaid, OrderState, Trade
 from actors.domain.model import Instrument, Micros, OrderKind, OrderSide, Quote, Side, Source
 from actors.runtime.base import Ref
 
@@ -52,6 +52,9 @@ REJECTIONS = frozenset(
         "duplicate_id",
         "too_many_stops",
         "expired",
+        "blocked_by_exits",
+        "position_mode",
+        "auth",
     }
 )
 
@@ -74,6 +77,7 @@ class OrderRequest:
     expires_after_seconds: float
     trigger_price: Decimal | None = None
     trigger_source: Source | None = None
+    limit_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +128,7 @@ class CandlesRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOrder:
     """One order as the venue tells it, with all its trades so far. `client_order_id` is "" for
-    orders that have none.
+    orders that have none. `position_wide`: the venue would close the whole position with it, whatever its quantity.
     """
 
     client_order_id: str
@@ -139,6 +143,8 @@ class VenueOrder:
     trigger_price: Decimal | None
     trades: tuple[Trade, ...]
     updated_at: Micros
+    limit_price: Decimal | None = None
+    position_wide: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +195,7 @@ class RequestFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountAnswered:
-    """The answer to an AccountRequest: one consistent read."""
+    """The answer to an AccountRequest: one consistent read. `fundings` are payments at or after `trades_since`."""
 
     request_id: str
     symbol: str
@@ -199,6 +205,7 @@ class AccountAnswered:
     quote: Quote | None
     instrument: Instrument
     read_at: Micros
+    fundings: tuple[FundingPaid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +226,26 @@ class OrderUpdated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRestored:
+    """The account's stream broke, or was silent for too long, and is back: whatever it told meanwhile is lost."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueStatus:
+    """Whether this account can be traded now; until it can, every request fails as VenueUnavailable.
+
+    `code` names what is in the way (`connecting`, `auth`, `position_mode`, …), `detail` says what to do.
+    """
+
+    account: str
+    ready: bool
+    code: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueFailed:
     """The venue's own workings have failed: it must be started anew."""
 
@@ -236,7 +263,11 @@ class PricesUpdated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueTraits:
-    """What a venue can do. With `own_time` its time is that of its prices, not the wall's (a replay, a simulation)."""
+    """What a venue can do. With `own_time` its time is that of its prices, not the wall's (a replay, a simulation).
+
+    One that `subscribes` has too many symbols to follow them all: it tells the prices of those it was asked to `watch`,
+    and knows its instruments only once it is ready (VenueStatus).
+    """
 
     name: str
     stop_triggers: tuple[Source, ...]
@@ -244,6 +275,7 @@ class VenueTraits:
     live_money: bool
     lockstep: bool
     own_time: bool = False
+    subscribes: bool = False
 
 
 class Venue(Protocol):
@@ -254,13 +286,16 @@ class Venue(Protocol):
         """What this venue can do."""
 
     def instruments(self) -> Sequence[Instrument]:
-        """Every symbol this account can trade. Known before `start` returns."""
+        """Every symbol this account can trade. Known before `start` returns, unless the venue `subscribes`."""
 
     def start(self, listener: Ref) -> None:
         """Begin: outcomes, order updates and prices are told to `listener`. Prices flow only after `resume`."""
 
     def resume(self) -> None:
         """The keeper is ready: prices may flow."""
+
+    def watch(self, symbol: str) -> None:
+        """The prices of this symbol are wanted from now on (only venues that subscribe need to be told)."""
 
     def submit(self, request: OrderRequest) -> None:
         """Send an order; answered by OrderAnswered or RequestFailed."""

@@ -142,6 +142,9 @@ class PaperVenue:
         if self._actor is not None and self._door is not None:
             tell(self._actor, Resume(self._door))
 
+    def watch(self, symbol: str) -> None:
+        """Every symbol's prices are told anyway."""
+
     def submit(self, request: OrderRequest) -> None:
         """Send an order."""
         self._ask(request)

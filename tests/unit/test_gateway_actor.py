@@ -93,6 +93,9 @@ class SilentVenue:
     def settled(self, symbol: str, sequence: int) -> None:
         """Nothing waits."""
 
+    def watch(self, symbol: str) -> None:
+        """No prices here."""
+
     def _take(self, request: Any) -> None:
         self.requests.append(request)
 

@@ -207,6 +207,7 @@ class GatewayActor(pykka.ThreadingActor):
                 reduce_only=submit.reduce_only,
                 trigger_price=submit.trigger_price,
                 trigger_source=submit.trigger_source,
+                limit_price=submit.limit_price,
                 signed_at=signed_at,
                 expires_after_seconds=self._parts.settings.request_expiry_seconds,
             )

@@ -18,6 +18,9 @@ def report_of(order: VenueOrder, *, read_back: bool, venue_quantity: Decimal | N
         trades=order.trades,
         read_back=read_back,
         venue_quantity=None if venue_quantity is None else abs(venue_quantity),
+        position_wide=order.position_wide,
+        reduce_only=order.reduce_only,
+        limit_price=order.limit_price,
     )
 
 

@@ -97,7 +97,8 @@ class OrderReported:
     """The state of one order of ours with all its trades so far. A repeat changes nothing.
 
     `read_back` is true when the venue was asked for it, false for the answer to a submission or a stream's report.
-    `venue_quantity` is the size of the venue's position read together with it, where it was read.
+    `venue_quantity` is the size of the venue's position read together with it, where it was read. `position_wide`: the
+    venue would close the whole position with it, whatever its quantity; `reduce_only` and `limit_price` are the order's.
     """
 
     at: Micros
@@ -108,6 +109,9 @@ class OrderReported:
     trades: tuple[Trade, ...] = ()
     read_back: bool = False
     venue_quantity: Decimal | None = None
+    position_wide: bool = False
+    reduce_only: bool = True
+    limit_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +301,7 @@ class Submit:
     reduce_only: bool
     trigger_price: Decimal | None = None
     trigger_source: Source | None = None
+    limit_price: Decimal | None = None
     urgent: bool = False
 
 

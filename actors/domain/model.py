@@ -183,8 +183,8 @@ class Fill(Record):
 class Intent(Record):
     """The durable decision to send one order for one leg.
 
-    `level` is the target price of a partial's bound; `trigger_price` is a resident stop's; `reads` counts the
-    reads of a terminal order that filled short.
+    `level` is the target price of a partial's bound; `trigger_price` is a resident stop's; `limit_price` is a resting
+    target's; `reads` counts the reads of a terminal order that filled short.
     """
 
     leg: str
@@ -200,6 +200,7 @@ class Intent(Record):
     level: Decimal | None = None
     trigger_price: Decimal | None = None
     trigger_source: Source | None = None
+    limit_price: Decimal | None = None
     full: bool = False
     cancel_requested: bool = False
     retry_at: Micros | None = None

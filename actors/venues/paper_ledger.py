@@ -84,6 +84,8 @@ class PaperExchange:
         self.feed = PaperFeed(self._tables, self._lock)
         # Asked at each fill where faults are to be played: how much is filled at once. None: all of it.
         self.partial_fill: Callable[[OrderRow], Partial | None] | None = None
+        # Told instead of the time of the latest price, where a server's answers carry the wall's time.
+        self.clock: Callable[[], Micros] | None = None
 
     def close(self) -> None:
         """Close the ledger."""
@@ -361,6 +363,8 @@ class PaperExchange:
         return row.quote if row else None
 
     def _event_time(self, symbol: str) -> Micros:
+        if self.clock is not None:
+            return self.clock()
         quote = self._quote(symbol)
         return quote.at if quote else 0
 
@@ -368,4 +372,4 @@ class PaperExchange:
         quote = self._quote(symbol)
         if quote is None:
             raise VenueUnavailable("no_price", f"{symbol} has no price yet")
-        return quote
+        return quote if self.clock is None else replace(quote, at=self.clock())

@@ -10,6 +10,13 @@ from actors.roster import Managed, Roster
 from actors.runtime.base import tell
 from actors.traffic import AlsoAnswer, BeginOpening
 
+LISTED = 12
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
 
 class Admission:
     """Answers requests of the edge, or hands them to the actor they concern."""
@@ -51,10 +58,12 @@ class Admission:
         if not account.started:
             text = f"account {request.account}'s shard is not owned by this keeper (now); try again later"
             return Refusal(code="not_owner", message=text)
+        if account.blocked:
+            return Refusal(code="not_ready", message=f"account {request.account} cannot trade now: {account.blocked}")
         if not account.resumed:
             return Refusal(code="not_ready", message=f"account {request.account} is not reconciled yet; try again soon")
-        if request.symbol not in account.markets:
-            symbols = ", ".join(account.markets)
+        if not account.has(request.symbol):
+            symbols = _some(sorted(instrument.symbol for instrument in account.venue.instruments()))
             text = f"symbol: {request.symbol} is not traded on account {request.account}; it has {symbols}"
             return Refusal(code="unknown_symbol", message=text, field="symbol")
         return None

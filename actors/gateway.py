@@ -11,13 +11,14 @@ from typing import Any
 import pykka
 import structlog
 
+from actors.account_feed import AccountFeed
 from actors.domain.events import OrderAbsent, OrderRefused, OrderUnknown
 from actors.domain.model import Micros
 from actors.gateway_parts import GatewayParts
 from actors.inquiries import Inquiries, Pace
 from actors.past_lease import GuardedClose, PastLease
 from actors.quarantine import Emergencies, EmergencyStop
-from actors.reports import report_of, slot_read
+from actors.reports import report_of, slot_read, slot_unknown
 from actors.runtime.base import Ref, tell
 from actors.traffic import (
     ActorFailed,
@@ -26,14 +27,9 @@ from actors.traffic import (
     EnsureStop,
     GapRead,
     LookUpOrder,
-    MarketsReady,
     ReadGap,
     ReadSlot,
-    ResumeFeed,
     SendOrder,
-    SlotFreed,
-    SlotTaken,
-    SymbolSettled,
 )
 from actors.venues.base import (
     REJECTIONS,
@@ -45,8 +41,6 @@ from actors.venues.base import (
     OrderAnswered,
     OrderRejected,
     OrderRequest,
-    OrderUpdated,
-    PricesUpdated,
     RequestFailed,
     VenueFailed,
     VenueOrder,
@@ -79,8 +73,6 @@ class GatewayActor(pykka.ThreadingActor):
         """The venue is started with MarketsReady, when there is somewhere for its prices to go."""
         super().__init__()
         self._parts = parts
-        self._markets: dict[str, Ref] = {}
-        self._slots: dict[str, SlotTaken] = {}
         self._requests: dict[str, Any] = {}
         self._count = 0
         self._cancels = Pace(parts.clock, RETRY_SECONDS)
@@ -89,6 +81,7 @@ class GatewayActor(pykka.ThreadingActor):
         self._inquiries = Inquiries(
             clock=parts.clock, venue=parts.venue, settings=parts.settings, own=self.actor_ref, new_id=self._new_id
         )
+        self._feed = AccountFeed(parts, self.actor_ref, self._inquiries.settle)
         self._emergencies = Emergencies(
             venue=parts.venue, settings=parts.settings, order_tag=parts.order_tag, sign=self._sign, track=self._track
         )
@@ -98,16 +91,8 @@ class GatewayActor(pykka.ThreadingActor):
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         """Requests from positions, outcomes and prices from the venue."""
         match message:
-            case PricesUpdated():
-                market = self._markets.get(message.symbol)
-                if market is not None:
-                    tell(market, message)
             case VenueFailed():
                 raise RuntimeError(f"the venue has failed: {message.error}")
-            case SymbolSettled():
-                self._parts.venue.settled(message.symbol, message.sequence)
-            case OrderUpdated():
-                self._on_update(message.order)
             case OrderAnswered() | RequestFailed() | AccountAnswered() | CandlesAnswered():
                 self._on_answer(message)
             case SendOrder():
@@ -122,17 +107,6 @@ class GatewayActor(pykka.ThreadingActor):
                 self._read_gap(message)
             case CancelForeign():
                 self._cancel_foreign(message)
-            case SlotTaken():
-                self._slots[message.symbol] = message
-            case SlotFreed():
-                slot = self._slots.get(message.symbol)
-                if slot is not None and slot.position_id == message.position_id:
-                    del self._slots[message.symbol]
-            case MarketsReady():
-                self._markets = dict(message.markets)
-                self._parts.venue.start(self.actor_ref)
-            case ResumeFeed():
-                self._parts.venue.resume()
             case EnsureStop():
                 self._emergencies.begin(message)
             case _Overdue():
@@ -140,7 +114,7 @@ class GatewayActor(pykka.ThreadingActor):
             case _Later():
                 self.on_receive(message.message)
             case _:
-                if not self._inquiries.on_receive(message):
+                if not self._feed.on_receive(message) and not self._inquiries.on_receive(message):
                     raise TypeError(f"GatewayActor cannot take {type(message).__name__}")
 
     def on_stop(self) -> None:
@@ -321,6 +295,8 @@ class GatewayActor(pykka.ThreadingActor):
                 self._cancel_foreign(request)
             case EmergencyStop(), _:
                 self._emergencies.on_answer(request, answer)
+            case ReadSlot(), RequestFailed(error=OrderRejected(code="unknown_symbol")):
+                tell(request.reply_to, slot_unknown(request.symbol, answer.error, self._parts.clock.now()))
             case ((ReadSlot() | ReadGap()), _):
                 self._later(request)
             case _:
@@ -359,11 +335,6 @@ class GatewayActor(pykka.ThreadingActor):
     def _report(self, ref: Ref, answer: OrderAnswered, *, read_back: bool) -> None:
         if answer.order is not None:
             tell(ref, report_of(answer.order, read_back=read_back, venue_quantity=answer.venue_quantity))
-
-    def _on_update(self, order: VenueOrder) -> None:
-        slot = self._slots.get(order.symbol)
-        if slot is not None:
-            tell(slot.ref, report_of(order, read_back=False, venue_quantity=None))
 
     def _event_time(self, symbol: str) -> Micros:
         quote = self._parts.directory.quote(self._parts.settings.name, symbol)

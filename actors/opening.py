@@ -72,6 +72,8 @@ class Opening:
 
     def _refusal(self, slot: SlotRead) -> Refusal | None:
         request = self._request
+        if slot.error:
+            return Refusal(code=slot.error_code, message=slot.error, field="symbol")
         if slot.instrument is None or slot.quote is None:
             text = f"{request.symbol} has no price yet; try again when its feed is fresh"
             return Refusal(code="no_price", message=text, field="symbol")

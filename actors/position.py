@@ -43,6 +43,7 @@ from actors.traffic import (
     BeginRecovery,
     Finished,
     GapRead,
+    LookAgain,
     MarketPrice,
     OpeningEnded,
     PriceSettled,
@@ -79,6 +80,7 @@ class PositionActor(pykka.ThreadingActor):
         self._observing = 0
         self._sequence = 0
         self._wake_at: Micros | None = None
+        self.booked_at: float | None = None
         self._ended = False
         self.opening: Opening | None = None
         self._recovery: Recovery | None = None
@@ -120,6 +122,8 @@ class PositionActor(pykka.ThreadingActor):
             case LookAround():
                 self.read_slot()
                 self._look_around_later()
+            case LookAgain():
+                self.read_slot()
             case _ if isinstance(message, Event):
                 self.apply(message)
             case _:
@@ -161,6 +165,8 @@ class PositionActor(pykka.ThreadingActor):
     ) -> None:
         """Make `after` the state: save it if it differs, queue its effects behind the save."""
         self.position = after
+        if before is not None and before.fills != after.fills:
+            self.booked_at = self.parts.clock.monotonic()
         notes = [effect for effect in effects if isinstance(effect, Note)]
         if after != before or notes:
             self._change += 1

@@ -29,6 +29,10 @@ from actors.venues.base import Candle
 if TYPE_CHECKING:
     from actors.position import PositionActor
 
+# How long a read may lag behind what the venue has told already, and how soon an unreadable slot is asked for again.
+SETTLING_SECONDS = 2.0
+UNREADABLE_SECONDS = 30.0
+
 
 class Recovery:
     """One comeback under way, and afterwards the reader of its slot."""
@@ -75,6 +79,13 @@ class Recovery:
             self._open_lookups.discard(event.client_order_id)
             self._when_looked_up()
 
+    def _too_fresh(self) -> bool:
+        """Whether something of ours was booked a moment ago, at a venue whose reads may lag behind its reports."""
+        actor = self._actor
+        if actor.parts.own_time or actor.booked_at is None:
+            return False
+        return actor.parts.clock.monotonic() - actor.booked_at < SETTLING_SECONDS
+
     def _when_looked_up(self) -> None:
         if self._recovering and not self._open_lookups and self._read is None:
             self._actor.read_slot()
@@ -84,6 +95,17 @@ class Recovery:
         actor, position = self._actor, self._actor.position
         if position is None:
             return
+        if slot.error:
+            # It was traded once, so that its position cannot be judged from this: said, and asked again.
+            actor.log.warning("order.unknown", leg="", why=slot.error, symbol=slot.symbol)
+            actor.read_slot(delay_seconds=UNREADABLE_SECONDS)
+            return
+        if self._too_fresh():
+            actor.read_slot(delay_seconds=SETTLING_SECONDS / 2)
+            return
+        for funding in slot.fundings:
+            actor.apply(funding)
+        position = actor.position or position
         self._foreign_and_orphans(position, slot)
         actor.apply(
             PositionObserved(

@@ -3,8 +3,9 @@
 from decimal import Decimal
 
 from actors.domain.events import OrderReported
+from actors.domain.model import Micros
 from actors.traffic import SlotRead
-from actors.venues.base import AccountAnswered, VenueOrder
+from actors.venues.base import AccountAnswered, VenueError, VenueOrder
 
 
 def report_of(order: VenueOrder, *, read_back: bool, venue_quantity: Decimal | None) -> OrderReported:
@@ -34,4 +35,20 @@ def slot_read(answer: AccountAnswered) -> SlotRead:
         quote=answer.quote,
         instrument=answer.instrument,
         at=answer.read_at,
+        fundings=answer.fundings,
+    )
+
+
+def slot_unknown(symbol: str, error: VenueError, at: Micros) -> SlotRead:
+    """A slot that the venue does not have: nothing is said of position, orders and trades."""
+    return SlotRead(
+        symbol=symbol,
+        position=None,
+        orders=(),
+        trades=(),
+        quote=None,
+        instrument=None,
+        at=at,
+        error=error.message,
+        error_code=error.code,
     )

@@ -19,7 +19,7 @@ from actors.position import PositionActor
 from actors.position_parts import PositionParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.settings import AccountSettings
-from actors.traffic import MarketsReady, Unwatch, Watch
+from actors.traffic import MarketAdded, MarketsReady, Unwatch, Watch
 from actors.venues.base import Venue
 from persistence.lease import LeaseBoard, boottime
 from persistence.store import Snapshot
@@ -56,9 +56,19 @@ class Account:
     started: bool = False
     resumed: bool = False
     epoch: int = 0
+    # Whether the venue can be traded; one that subscribes must say so first. `blocked` is what is in the way.
+    reachable: bool = True
+    blocked: str = ""
     failures: list[float] = field(default_factory=list)
     # Until when an order that a former life sent and never saved could still arrive, by symbol.
     late_until: dict[str, float] = field(default_factory=dict)
+
+    def has(self, symbol: str) -> bool:
+        """Whether this account trades the symbol, as far as that is known."""
+        if not self.venue.traits.subscribes:
+            return symbol in self.markets
+        known = self.venue.instruments()
+        return not known or any(instrument.symbol == symbol for instrument in known)
 
     def next_delay(self, now: float) -> float:
         """How long to wait before this account begins anew: longer with every failure of the last minute."""
@@ -96,9 +106,14 @@ class Roster:
         return [account for account in self.accounts.values() if account.settings.shard == shard]
 
     def start_account(self, account: Account) -> None:
-        """A gateway, and a market for each symbol; those of a former ownership are stopped first."""
+        """A gateway, and a market for each symbol; those of a former ownership are stopped first.
+
+        At a venue that subscribes a market comes with the first position of its symbol.
+        """
         parts, settings = self.parts, account.settings
         self.stop_account(account)
+        account.reachable = not account.venue.traits.subscribes
+        account.blocked = "" if account.reachable else "connecting to the exchange"
         gateway = parts.runtime.spawn(
             GatewayActor,
             GatewayParts(
@@ -114,22 +129,36 @@ class Roster:
         )
         account.gateway = gateway
         self.watch(f"gateway:{settings.name}", "GatewayActor", gateway)
-        for instrument in account.venue.instruments():
-            market = parts.runtime.spawn(
-                MarketActor,
-                MarketParts(
-                    settings=settings,
-                    symbol=instrument.symbol,
-                    gateway=gateway,
-                    supervisor=self.supervisor,
-                    directory=parts.directory,
-                    clock=parts.runtime.clock,
-                    lockstep=account.venue.traits.lockstep,
-                ),
-            )
-            account.markets[instrument.symbol] = market
-            self.watch(f"market:{settings.name}:{instrument.symbol}", "MarketActor", market)
+        if not account.venue.traits.subscribes:
+            for instrument in account.venue.instruments():
+                self._spawn_market(account, gateway, instrument.symbol)
         tell(gateway, MarketsReady(markets=dict(account.markets)))
+
+    def _spawn_market(self, account: Account, gateway: Ref, symbol: str) -> Ref:
+        parts, settings = self.parts, account.settings
+        market = parts.runtime.spawn(
+            MarketActor,
+            MarketParts(
+                settings=settings,
+                symbol=symbol,
+                gateway=gateway,
+                supervisor=self.supervisor,
+                directory=parts.directory,
+                clock=parts.runtime.clock,
+                lockstep=account.venue.traits.lockstep,
+            ),
+        )
+        account.markets[symbol] = market
+        self.watch(f"market:{settings.name}:{symbol}", "MarketActor", market)
+        return market
+
+    def _market(self, account: Account, gateway: Ref, symbol: str) -> Ref:
+        known = account.markets.get(symbol)
+        if known is not None:
+            return known
+        market = self._spawn_market(account, gateway, symbol)
+        tell(gateway, MarketAdded(symbol=symbol, ref=market))
+        return market
 
     def spawn_position(self, position_id: str, managed: Managed) -> Ref:
         """A fresh actor for a position; it is empty until it is told what it is."""
@@ -147,7 +176,7 @@ class Roster:
                 clock=parts.runtime.clock,
                 directory=parts.directory,
                 gateway=account.gateway,
-                market=account.markets[managed.symbol],
+                market=self._market(account, account.gateway, managed.symbol),
                 persistence=parts.persistence,
                 supervisor=self.supervisor,
                 stop_triggers=account.venue.traits.stop_triggers,

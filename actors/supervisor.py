@@ -25,6 +25,7 @@ from actors.traffic import (
     ResumeFeed,
     Retake,
 )
+from actors.venues.base import VenueStatus
 from persistence.messages import (
     Drain,
     ShardLost,
@@ -65,6 +66,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._on_shard_refused(message)
             case ShardLost():
                 self._on_shard_lost(message)
+            case VenueStatus():
+                self._on_venue_status(message)
             case OpenRequest():
                 self._admission.on_open(message)
             case CloseRequest() | AmendRequest():
@@ -133,7 +136,7 @@ class SupervisorActor(pykka.ThreadingActor):
             account.started, account.resumed, account.recovering = True, False, set()
             account.epoch = message.epoch
             self._roster.start_account(account)
-            self._roster.publish_account(account, epoch=message.epoch, held=True)
+            self._roster.publish_account(account, epoch=message.epoch, held=True, detail=account.blocked)
         names = {account.settings.name for account in accounts}
         self._roster.forget_unstored(names, {snapshot.position_id for snapshot in message.loaded.snapshots})
         for snapshot in message.loaded.closed:
@@ -174,7 +177,7 @@ class SupervisorActor(pykka.ThreadingActor):
             self._casualties.quarantine_unreadable(position_id, name, symbol, str(error))
             return
         account = self._roster.accounts.get(position.account)
-        if account is None or position.symbol not in account.markets:
+        if account is None or not account.has(position.symbol):
             why = f"account {position.account} or symbol {position.symbol} is no longer configured"
             self._casualties.quarantine_unreadable(
                 position_id, position.account, position.symbol, why, position=position
@@ -202,7 +205,7 @@ class SupervisorActor(pykka.ThreadingActor):
 
     def _resume_if_recovered(self, account: Account) -> None:
         """Prices flow once every position of the account is reconciled, so that none of them misses one."""
-        if account.recovering or account.resumed or account.gateway is None:
+        if account.recovering or account.resumed or account.gateway is None or not account.reachable:
             return
         account.resumed = True
         status = self._roster.parts.directory.accounts[account.settings.name]
@@ -211,6 +214,23 @@ class SupervisorActor(pykka.ThreadingActor):
         if not self._ready_told and all(other.resumed for other in self._roster.accounts.values()):
             self._ready_told = True
             self._log.info("service.ready", accounts=len(self._roster.accounts), positions=len(self._roster.managed))
+
+    def _on_venue_status(self, message: VenueStatus) -> None:
+        """One account can be traded, or not (any more); the others go on."""
+        account = self._roster.accounts.get(message.account)
+        if account is None or not account.started:
+            return
+        status = self._roster.parts.directory.accounts[message.account]
+        account.reachable, account.blocked = message.ready, "" if message.ready else message.detail
+        if message.ready:
+            self._log.info("account.connected", account=message.account)
+        else:
+            self._log.error("account.blocked", account=message.account, code=message.code, remedy=message.detail)
+        if account.resumed or not message.ready:
+            self._roster.publish_account(
+                account, epoch=status.epoch, held=True, reconciled=message.ready, detail=account.blocked
+            )
+        self._resume_if_recovered(account)
 
     def _on_shard_lost(self, message: ShardLost) -> None:
         """Fenced: stand down. Merely run out (the store is out of reach): watch on, within what the gateways allow.
@@ -274,8 +294,6 @@ class SupervisorActor(pykka.ThreadingActor):
         account = self._roster.accounts[managed.account]
         account.recovering.discard(position_id)
         self._resume_if_recovered(account)
-
-    # -- failures --------------------------------------------------------------------------------------------------
 
     # -- the rest --------------------------------------------------------------------------------------------------
 

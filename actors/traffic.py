@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.domain.events import Cancel, LookUp, Submit, Trade
+from actors.domain.events import Cancel, FundingPaid, LookUp, Submit, Trade
 from actors.domain.model import Instrument, Micros, OrderKind, Position, Quote, Source
 from actors.messages import OpenRequest
 from actors.runtime.base import Ref
@@ -97,7 +97,7 @@ class ReadGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRead:
-    """One consistent read of a slot; `error` when the venue could not be asked in time."""
+    """One consistent read of a slot; `error`, with its code, where the venue has no such slot."""
 
     symbol: str
     position: VenuePosition | None
@@ -107,6 +107,8 @@ class SlotRead:
     instrument: Instrument | None
     at: Micros
     error: str = ""
+    error_code: str = ""
+    fundings: tuple[FundingPaid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +259,19 @@ class MarketsReady:
     """Gateway's markets: where to send the prices of each symbol."""
 
     markets: Mapping[str, Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketAdded:
+    """A gateway's new market, of a venue that subscribes: the prices of this symbol go there."""
+
+    symbol: str
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAgain:
+    """Something may have been missed: a position shall read its slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,77 @@
+"""What a venue tells by itself, and where it goes: prices to markets, reports to positions, its state upwards.
+
+Streams are wake-ups, REST is the truth: what a report says of an order is booked by trade id, and then read back; a
+stream that was interrupted makes every slot be read again.
+"""
+
+from collections.abc import Callable
+
+from actors.domain.model import OrderKind
+from actors.gateway_parts import GatewayParts
+from actors.reports import report_of
+from actors.runtime.base import Ref, tell
+from actors.traffic import (
+    LookAgain,
+    MarketAdded,
+    MarketsReady,
+    ResumeFeed,
+    SlotFreed,
+    SlotTaken,
+    SymbolSettled,
+)
+from actors.venues.base import OrderUpdated, PricesUpdated, StreamRestored, VenueOrder, VenueStatus
+
+
+class AccountFeed:
+    """The markets and slots of one account, part of its gateway."""
+
+    def __init__(self, parts: GatewayParts, own: Ref, read_back: Callable[[str, str, OrderKind, Ref], None]) -> None:
+        """`own` is the gateway; `read_back` looks an order up and reports it to a position."""
+        self._parts = parts
+        self._own = own
+        self._read_back = read_back
+        self._markets: dict[str, Ref] = {}
+        self._slots: dict[str, SlotTaken] = {}
+
+    def on_receive(self, message: object) -> bool:  # noqa: PLR0912 - one line for each message
+        """Take what concerns prices, slots and the venue's state; false for anything else."""
+        match message:
+            case PricesUpdated():
+                market = self._markets.get(message.symbol)
+                if market is not None:
+                    tell(market, message)
+            case SymbolSettled():
+                self._parts.venue.settled(message.symbol, message.sequence)
+            case OrderUpdated():
+                self._on_update(message.order)
+            case StreamRestored():
+                for slot in self._slots.values():
+                    tell(slot.ref, LookAgain())
+            case VenueStatus():
+                tell(self._parts.supervisor, message)
+            case SlotTaken():
+                self._slots[message.symbol] = message
+            case SlotFreed():
+                slot_taken = self._slots.get(message.symbol)
+                if slot_taken is not None and slot_taken.position_id == message.position_id:
+                    del self._slots[message.symbol]
+            case MarketsReady():
+                self._markets = dict(message.markets)
+                self._parts.venue.start(self._own)
+            case MarketAdded():
+                self._markets[message.symbol] = message.ref
+                self._parts.venue.watch(message.symbol)
+            case ResumeFeed():
+                self._parts.venue.resume()
+            case _:
+                return False
+        return True
+
+    def _on_update(self, order: VenueOrder) -> None:
+        slot = self._slots.get(order.symbol)
+        if slot is None:
+            return
+        # At once, so that a fill is protected at once; a repeat, or the read that follows, changes nothing more.
+        tell(slot.ref, report_of(order, read_back=False, venue_quantity=None))
+        if self._parts.venue.traits.subscribes and order.client_order_id.startswith(self._parts.order_tag):
+            self._read_back(order.symbol, order.client_order_id, order.kind, slot.ref)

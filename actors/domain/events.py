@@ -98,7 +98,7 @@ class OrderReported:
 
     `read_back` is true when the venue was asked for it, false for the answer to a submission or a stream's report.
     `venue_quantity` is the size of the venue's position read together with it, where it was read. `position_wide`: the
-    venue would close the whole position with it, whatever its quantity; `reduce_only` and `limit_price` are the order's.
+    venue would close the whole position with it, whatever its quantity; `reduce_only` and `limit_price` are as it says.
     """
 
     at: Micros

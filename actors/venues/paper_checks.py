@@ -48,6 +48,22 @@ def triggered(order: OrderRow, quote: Quote) -> bool:
     return is_through(order.side, order.trigger_price, order.trigger_source, quote)
 
 
+def is_crossed(order: OrderRow, quote: Quote) -> bool:
+    """Whether the market has reached the price of a limit order: the bid where it sells, the ask where it buys."""
+    touch = quote.ask if order.side is OrderSide.BUY else quote.bid
+    if order.limit_price is None or touch is None:
+        return False
+    return touch <= order.limit_price if order.side is OrderSide.BUY else touch >= order.limit_price
+
+
+def check_limit(request: OrderRequest, instrument: Instrument) -> Decimal:
+    """The price of a limit order that is on the tick. Raises OrderRejected."""
+    limit = request.limit_price
+    if limit is None or limit <= 0 or limit % instrument.tick_size:
+        raise OrderRejected("price_tick", f"the limit price {limit} is not on the tick")
+    return limit
+
+
 def check_quantity(request: OrderRequest, instrument: Instrument, price: Decimal) -> None:
     """Raises OrderRejected for a quantity off the step, or below a minimum."""
     quantity = request.quantity

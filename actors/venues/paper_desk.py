@@ -124,7 +124,7 @@ class Desk:
         self._timer: Timer | None = None
         self._shared = exchange.settings.shared
         self._grace = _GRACE if self._shared else 0
-        exchange.partial_fill = None if faults is None else self._partial_fill
+        exchange.matching.partial_fill = None if faults is None else self._partial_fill
 
     def close(self) -> None:
         """End. What is under way in the ledger stays there."""

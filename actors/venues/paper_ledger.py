@@ -8,13 +8,13 @@ Like real venues it refuses a client order id only while an order with that id i
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from threading import RLock
 
 from actors.domain.events import OrderState, Trade
-from actors.domain.model import HUNDRED, ZERO, Micros, OrderKind, OrderSide, Quote, Side, Source
+from actors.domain.model import ZERO, Micros, OrderKind, OrderSide, Quote, Side, Source
 from actors.venues.base import (
     CancelRequest,
     Candle,
@@ -28,16 +28,17 @@ from actors.venues.base import (
 from actors.venues.paper_candles import next_market, read_candles
 from actors.venues.paper_checks import (
     check_expiry,
+    check_limit,
     check_quantity,
+    is_crossed,
     is_through,
     market_price,
-    moved,
     reducible,
     triggered,
 )
-from actors.venues.paper_faults import Partial
 from actors.venues.paper_feed import PaperFeed
 from actors.venues.paper_market import Tick
+from actors.venues.paper_matching import PaperMatching
 from actors.venues.paper_past import taken_back
 from actors.venues.paper_pending import PaperPending
 from actors.venues.paper_settings import PaperSettings
@@ -82,8 +83,7 @@ class PaperExchange:
         self._lock = RLock()
         self.pending = PaperPending(self._tables, self._lock)
         self.feed = PaperFeed(self._tables, self._lock)
-        # Asked at each fill where faults are to be played: how much is filled at once. None: all of it.
-        self.partial_fill: Callable[[OrderRow], Partial | None] | None = None
+        self.matching = PaperMatching(self._tables, self.pending, settings.taker_fee_percent)
         # Told instead of the time of the latest price, where a server's answers carry the wall's time.
         self.clock: Callable[[], Micros] | None = None
 
@@ -95,15 +95,13 @@ class PaperExchange:
     # -- what an account asks ------------------------------------------------------------------------------------------
 
     def submit(self, request: OrderRequest, now: Micros) -> OrderRead:
-        """Accept an order; a market order is executed at once. `now` is wall time.
+        """Accept an order; a market order, and a limit order already crossed, is executed at once. `now` is wall time.
 
         Raises OrderRejected and VenueUnavailable, both of which mean that nothing was executed, or OrderUnknown.
         """
         check_expiry(request, now)
         if request.symbol not in self.instruments:
             raise OrderRejected("unknown_symbol", f"{request.symbol} is not traded here")
-        if request.kind not in (OrderKind.MARKET, OrderKind.STOP_MARKET):
-            raise VenueUnavailable("unsupported_order", f"the paper venue has no {request.kind.value} orders yet")
         began = False
         try:
             with self._lock, self._tables.transaction(durable=True):
@@ -184,20 +182,20 @@ class PaperExchange:
             return self._quote(symbol)
 
     def step(self, tick: Tick) -> tuple[tuple[str, VenueOrder], ...]:
-        """Play one price: in one transaction save cursor and quote, and execute the stops it triggers, oldest first.
+        """Play one price: in one transaction save cursor and quote, and execute what it triggers, oldest first.
 
         Returns (account, order) of each order it fills. Raises CursorMoved when another process was first.
         """
         quote = tick.quote
-        prices = [price for price in (quote.mark, quote.last) if price is not None]
+        prices = [price for price in (quote.mark, quote.last, quote.bid, quote.ask) if price is not None]
         with self._lock:
             # Nearly every price triggers nothing, and its commit need not wait for the disk. One that does trigger
             # leaves the first transaction without having written anything, and is played in a durable one.
             for durable in (False, True):
                 with self._tables.transaction(durable=durable):
-                    maybe = self._tables.maybe_triggered(tick.symbol, min(prices), max(prices))
-                    hits = [order for order in maybe if triggered(order, quote)]
-                    waiting = self.partial_fill is not None and self.pending.has_rests(tick.symbol)
+                    maybe = self._tables.maybe_due(tick.symbol, min(prices), max(prices))
+                    hits = [order for order in maybe if triggered(order, quote) or is_crossed(order, quote)]
+                    waiting = self.matching.partial_fill is not None and self.pending.has_rests(tick.symbol)
                     if (hits or waiting) and not durable:
                         continue
                     before = self._tables.market(tick.symbol)
@@ -206,7 +204,7 @@ class PaperExchange:
                     after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
                     self._tables.save_market(tick.symbol, after)
                     rests = self.pending.rests(tick.symbol) if waiting else ()
-                    return self._filled(rests, quote, rest=True) + self._filled(hits, quote)
+                    return self.matching.fill_all(rests, quote, rest=True) + self.matching.fill_all(hits, quote)
         raise AssertionError("a durable step always ends")
 
     def fill_rests(self, now: Micros) -> tuple[tuple[str, VenueOrder], ...]:
@@ -216,7 +214,7 @@ class PaperExchange:
             return tuple(
                 filled
                 for order in due
-                for filled in self._filled([order], self._require_quote(order.symbol), rest=True)
+                for filled in self.matching.fill_all([order], self._require_quote(order.symbol), rest=True)
             )
 
     # -- by hand: what tests interfere with ----------------------------------------------------------------------------
@@ -252,8 +250,26 @@ class PaperExchange:
                 trigger_source=None,
                 updated_at=quote.at,
             )
-            order = self._execute(self._tables.add_order(row), quote, quantity, price=price, cause=cause)
-            return self._tables.told(order).trades[0]
+            return self.matching.trade_by_hand(row, quote, price=price, cause=cause)
+
+    def alter_by_hand(
+        self,
+        account: str,
+        client_order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        reduce_only: bool | None = None,
+        position_wide: bool | None = None,
+    ) -> None:
+        """Change the open order of this client id, as no exchange should. Nobody is notified."""
+        changes = (None if quantity is None else str(quantity), reduce_only, position_wide)
+        with self._lock, self._tables.transaction(durable=True):
+            self._tables.execute(
+                "UPDATE orders SET quantity = COALESCE(?, quantity), reduce_only = COALESCE(?, reduce_only),"
+                " position_wide = COALESCE(?, position_wide)"
+                " WHERE state = 'open' AND account = ? AND client_order_id = ?",
+                (*changes, account, client_order_id),
+            )
 
     # -- inside a transaction ------------------------------------------------------------------------------------------
 
@@ -261,8 +277,13 @@ class PaperExchange:
         if request.client_order_id and self._tables.is_open(request.account, request.client_order_id):
             raise OrderRejected("duplicate_id", f"an open order has the client id {request.client_order_id}")
         quote = self._require_quote(request.symbol)
-        stop = request.kind is OrderKind.STOP_MARKET
-        reference = self._checked_trigger(request, quote) if stop else market_price(quote, request.side)
+        stop, limit = request.kind is OrderKind.STOP_MARKET, request.kind is OrderKind.LIMIT
+        if stop:
+            reference = self._checked_trigger(request, quote)
+        elif limit:
+            reference = check_limit(request, self.instruments[request.symbol])
+        else:
+            reference = market_price(quote, request.side)
         check_quantity(request, self.instruments[request.symbol], reference)
         held, _ = self._tables.position(request.account, request.symbol)
         if request.reduce_only and not reducible(held, request.side):
@@ -282,9 +303,10 @@ class PaperExchange:
                 trigger_price=request.trigger_price if stop else None,
                 trigger_source=(request.trigger_source or Source.MARK) if stop else None,
                 updated_at=quote.at,
+                limit_price=request.limit_price if limit else None,
             )
         )
-        return order if stop else self._fill(order, quote)
+        return order if stop else self.matching.arrive(order, quote)
 
     def _checked_trigger(self, request: OrderRequest, quote: Quote) -> Decimal:
         """The trigger price of a stop that may rest. Raises OrderRejected and VenueUnavailable."""
@@ -296,62 +318,14 @@ class PaperExchange:
             raise VenueUnavailable("unsupported_trigger", f"stops are triggered by mark or last, not by {source.value}")
         if is_through(request.side, trigger, source, quote):
             raise OrderRejected("would_trigger", f"the {source.value} price is already through {trigger}")
-        resting = self._tables.open_orders(request.account, request.symbol)
+        resting = [
+            order
+            for order in self._tables.open_orders(request.account, request.symbol)
+            if order.kind is OrderKind.STOP_MARKET
+        ]
         if len(resting) >= self.settings.maximum_stops:
             raise OrderRejected("too_many_stops", f"{len(resting)} stops rest already")
         return trigger
-
-    def _filled(
-        self, orders: Sequence[OrderRow], quote: Quote, *, rest: bool = False
-    ) -> tuple[tuple[str, VenueOrder], ...]:
-        return tuple((order.account, self._tables.told(self._fill(order, quote, rest=rest))) for order in orders)
-
-    def _fill(self, order: OrderRow, quote: Quote, *, rest: bool = False) -> OrderRow:
-        """Execute an order at the market, a reduce-only one for no more than the position holds."""
-        quantity = order.quantity - order.filled
-        if order.reduce_only:
-            held, _ = self._tables.position(order.account, order.symbol)
-            quantity = min(quantity, reducible(held, order.side))
-        partial = self.partial_fill(order) if self.partial_fill and not rest else None
-        if partial is None or partial.quantity >= quantity:
-            return self._execute(order, quote, quantity)
-        if not partial.ends:
-            self.pending.add_rest(order, partial.due_at)
-        return self._execute(order, quote, partial.quantity, goes_on=not partial.ends)
-
-    def _execute(
-        self,
-        order: OrderRow,
-        quote: Quote,
-        quantity: Decimal,
-        *,
-        price: Decimal | None = None,
-        cause: str = "order",
-        goes_on: bool = False,
-    ) -> OrderRow:
-        """Book one execution: trade, position, order. What could not be executed has expired, unless it `goes_on`."""
-        price = market_price(quote, order.side) if price is None else price
-        if quantity:
-            held, entry_price = self._tables.position(order.account, order.symbol)
-            delta = quantity if order.side is OrderSide.BUY else -quantity
-            self._tables.save_position(order.account, order.symbol, *moved(held, entry_price, delta, price))
-            trade = Trade(
-                trade_id="",
-                client_order_id=order.client_order_id,
-                symbol=order.symbol,
-                side=order.side,
-                quantity=quantity,
-                price=price,
-                fee=price * quantity * self.settings.taker_fee_percent / HUNDRED,
-                at=quote.at,
-                cause=cause,
-            )
-            self._tables.add_trade(order.id, order.account, trade)
-        filled = order.filled + quantity
-        state = OrderState.OPEN if goes_on else OrderState.EXPIRED
-        if filled == order.quantity:
-            state = OrderState.FILLED
-        return self._tables.change_order(order.id, state, filled, quote.at)
 
     def _read_order(self, account: str, symbol: str, order: OrderRow | None) -> OrderRead:
         held, _ = self._tables.position(account, symbol)

@@ -25,6 +25,7 @@ _READERS = {
     "quantity": Decimal,
     "trigger_price": Decimal,
     "trigger_source": Source,
+    "limit_price": Decimal,
 }
 
 
@@ -64,7 +65,7 @@ class PaperPending:
 
     def add_rest(self, order: OrderRow, due_at: Micros | None) -> None:
         """Inside a transaction: the rest of an order is filled later, and no price triggers it a second time."""
-        self._tables.execute("UPDATE orders SET trigger_hint = NULL WHERE id = ?", (order.id,))
+        self._tables.execute("UPDATE orders SET trigger_hint = NULL, limit_hint = NULL WHERE id = ?", (order.id,))
         self._tables.execute("INSERT OR REPLACE INTO rests VALUES (?, ?, ?)", (order.id, order.symbol, due_at))
 
     def has_rests(self, symbol: str) -> bool:

@@ -1,7 +1,7 @@
 """The paper exchange's tables: one SQLite file, read afresh for every decision because two processes may share it.
 
-Decimals are stored as text. `trigger_hint` is the trigger price as a float: it only narrows the search for the stops
-a price may trigger; the decision itself compares the exact decimals.
+Decimals are stored as text. `trigger_hint` and `limit_hint` are the trigger and the limit price as floats: they only
+narrow the search for the orders a price may execute; the decision itself compares the exact decimals.
 """
 
 import sqlite3
@@ -23,10 +23,12 @@ CREATE TABLE IF NOT EXISTS orders(
     id INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, symbol TEXT NOT NULL, client_order_id TEXT NOT NULL,
     kind TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL, filled TEXT NOT NULL, state TEXT NOT NULL,
     reduce_only INTEGER NOT NULL, trigger_price TEXT, trigger_source TEXT, trigger_hint REAL,
-    updated_at INTEGER NOT NULL);
+    updated_at INTEGER NOT NULL, limit_price TEXT, limit_hint REAL, position_wide INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS orders_by_client ON orders(account, client_order_id);
 CREATE INDEX IF NOT EXISTS orders_open ON orders(account, symbol) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS orders_resting ON orders(symbol, side, trigger_hint) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS orders_limits ON orders(symbol, side, limit_hint)
+    WHERE state = 'open' AND limit_hint IS NOT NULL;
 CREATE TABLE IF NOT EXISTS trades(
     id INTEGER PRIMARY KEY AUTOINCREMENT, order_id INTEGER NOT NULL, account TEXT NOT NULL, symbol TEXT NOT NULL,
     client_order_id TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL, price TEXT NOT NULL, fee TEXT NOT NULL,
@@ -45,6 +47,12 @@ CREATE TABLE IF NOT EXISTS rests(order_id INTEGER PRIMARY KEY, symbol TEXT NOT N
 CREATE TABLE IF NOT EXISTS feed(id INTEGER PRIMARY KEY CHECK(id = 1), player TEXT NOT NULL, until INTEGER NOT NULL);
 """
 _VERSION = 1
+# Columns that an older release's file has not; what it does not say is their default.
+_ADDED_COLUMNS = (
+    ("limit_price", "TEXT"),
+    ("limit_hint", "REAL"),
+    ("position_wide", "INTEGER NOT NULL DEFAULT 0"),
+)
 _BUSY_SECONDS = 5.0
 _OPENING_TRIES = 20
 # Wider than the error of a float, so that the hint never hides a stop that the exact comparison would trigger.
@@ -52,7 +60,7 @@ _HINT_MARGIN = 1e-9
 
 _SELECT_ORDER = (
     "SELECT id, account, symbol, client_order_id, kind, side, quantity, filled, state, reduce_only, trigger_price,"
-    " trigger_source, updated_at FROM orders"
+    " trigger_source, updated_at, limit_price, position_wide FROM orders"
 )
 _SELECT_TRADE = "SELECT id, client_order_id, symbol, side, quantity, price, fee, at, cause FROM trades"
 
@@ -78,6 +86,8 @@ class OrderRow:
     trigger_price: Decimal | None
     trigger_source: Source | None
     updated_at: Micros
+    limit_price: Decimal | None = None
+    position_wide: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +115,16 @@ class PaperTables:
             if version > _VERSION:
                 message = f"{path} was written by a newer release (version {version}): use that one, or another file"
                 raise LedgerError(message)
+            self._add_columns()
             for statement in _SCHEMA.split(";\n"):
                 self.execute(statement)
             self.execute(f"PRAGMA user_version={_VERSION}")
+
+    def _add_columns(self) -> None:
+        known = {str(row[1]) for row in self.execute("PRAGMA table_info(orders)").fetchall()}
+        for name, kind in _ADDED_COLUMNS:
+            if known and name not in known:
+                self.execute(f"ALTER TABLE orders ADD COLUMN {name} {kind}")
 
     def _write_ahead(self) -> None:
         """Change to WAL. SQLite does not wait for another process that opens the same new file just now, so we do."""
@@ -181,10 +198,11 @@ class PaperTables:
 
     def add_order(self, order: OrderRow) -> OrderRow:
         """Insert an order; the answer carries its number."""
-        hint = None if order.trigger_price is None else float(order.trigger_price)
+        trigger, limit = order.trigger_price, order.limit_price
         cursor = self.execute(
             "INSERT INTO orders(account, symbol, client_order_id, kind, side, quantity, filled, state, reduce_only,"
-            " trigger_price, trigger_source, trigger_hint, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " trigger_price, trigger_source, trigger_hint, updated_at, limit_price, limit_hint, position_wide)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 order.account,
                 order.symbol,
@@ -195,10 +213,13 @@ class PaperTables:
                 str(order.filled),
                 order.state.value,
                 int(order.reduce_only),
-                None if order.trigger_price is None else str(order.trigger_price),
+                None if trigger is None else str(trigger),
                 None if order.trigger_source is None else order.trigger_source.value,
-                hint,
+                None if trigger is None else float(trigger),
                 order.updated_at,
+                None if limit is None else str(limit),
+                None if limit is None else float(limit),
+                int(order.position_wide),
             ),
         )
         return self.order(int(cursor.lastrowid or 0))
@@ -214,6 +235,11 @@ class PaperTables:
             (state.value, str(filled), at, order_id),
         )
         return self.order(order_id)
+
+    def rest_again(self, order: OrderRow) -> None:
+        """A limit order waits for its price (again)."""
+        limit = None if order.limit_price is None else float(order.limit_price)
+        self.execute("UPDATE orders SET limit_hint = ? WHERE id = ?", (limit, order.id))
 
     def find_order(self, account: str, symbol: str, client_order_id: str, kind: OrderKind) -> OrderRow | None:
         """The most recent order with this client id in the class (plain or trigger) of this kind."""
@@ -240,16 +266,19 @@ class PaperTables:
         )
         return [_order(row) for row in rows.fetchall()]
 
-    def maybe_triggered(self, symbol: str, low: Decimal, high: Decimal) -> list[OrderRow]:
-        """Resting stops that prices between these may trigger (and perhaps a few more), oldest first."""
-        # One statement would scan a whole index for the OR; two are each a short walk along it.
+    def maybe_due(self, symbol: str, low: Decimal, high: Decimal) -> list[OrderRow]:
+        """Orders at rest that prices between these may trigger or cross (and perhaps a few more), oldest first."""
+        # One statement would scan a whole index for the OR; each of these is a short walk along one.
+        under, over = float(low) * (1 - _HINT_MARGIN), float(high) * (1 + _HINT_MARGIN)
         found: list[OrderRow] = []
-        for side, comparison, bound in (
-            ("sell", ">=", float(low) * (1 - _HINT_MARGIN)),
-            ("buy", "<=", float(high) * (1 + _HINT_MARGIN)),
+        for side, hint, comparison, bound in (
+            ("sell", "trigger_hint", ">=", under),
+            ("buy", "trigger_hint", "<=", over),
+            ("sell", "limit_hint", "<=", over),
+            ("buy", "limit_hint", ">=", under),
         ):
             rows = self.execute(
-                _SELECT_ORDER + f" WHERE state = 'open' AND symbol = ? AND side = ? AND trigger_hint {comparison} ?",
+                _SELECT_ORDER + f" WHERE state = 'open' AND symbol = ? AND side = ? AND {hint} {comparison} ?",
                 (symbol, side, bound),
             ).fetchall()
             found.extend(_order(row) for row in rows)
@@ -298,6 +327,8 @@ class PaperTables:
             trigger_price=order.trigger_price,
             trades=tuple(_trade(row) for row in rows.fetchall()),
             updated_at=order.updated_at,
+            limit_price=order.limit_price,
+            position_wide=order.position_wide,
         )
 
     # -- the market ----------------------------------------------------------------------------------------------------
@@ -329,7 +360,7 @@ class PaperTables:
 
 
 def _order(row: tuple[object, ...]) -> OrderRow:
-    trigger_price, trigger_source = row[10], row[11]
+    trigger_price, trigger_source, limit_price = row[10], row[11], row[13]
     return OrderRow(
         id=int(str(row[0])),
         account=str(row[1]),
@@ -344,6 +375,8 @@ def _order(row: tuple[object, ...]) -> OrderRow:
         trigger_price=None if trigger_price is None else Decimal(str(trigger_price)),
         trigger_source=None if trigger_source is None else Source(str(trigger_source)),
         updated_at=int(str(row[12])),
+        limit_price=None if limit_price is None else Decimal(str(limit_price)),
+        position_wide=bool(row[14]),
     )
 
 

@@ -56,6 +56,8 @@ class Trader:
         self.heard: list[Any] = []
         self.requests = 0
         self.listener: Ref = runtime.spawn(Listener, self.heard)
+        # Lets the market go to a price, where the test has it in hand.
+        self.move_to: Callable[[Decimal], None] | None = None
 
     def begin(self) -> None:
         """Start, resume, and wait for the first price."""
@@ -96,6 +98,21 @@ class Trader:
             }
             | changes,
         )
+
+    def limit_order(self, client_order_id: str, limit_price: Decimal, **changes: Any) -> OrderRequest:
+        """A reduce-only limit order that takes the profit of a long of 0.01."""
+        return self.order(
+            client_order_id,
+            **{"kind": OrderKind.LIMIT, "side": OrderSide.SELL, "reduce_only": True, "limit_price": limit_price}
+            | changes,
+        )
+
+    def limited(self, client_order_id: str, limit_price: Decimal, **changes: Any) -> VenueOrder:
+        """Send a limit order that must be accepted."""
+        answer = self.submit(self.limit_order(client_order_id, limit_price, **changes))
+        assert isinstance(answer, OrderAnswered)
+        assert answer.order is not None
+        return answer.order
 
     def submit(self, request: OrderRequest) -> OrderAnswered | RequestFailed:
         """Send an order and return its outcome."""
@@ -171,6 +188,20 @@ class Trader:
         mark = self.quote().mark
         assert mark is not None
         return (mark * Decimal("0.9") / tick).to_integral_value() * tick
+
+    def profit_above(self) -> Decimal:
+        """A limit price on the tick, a tenth above the market."""
+        tick = next(item.tick_size for item in self.venue.instruments() if item.symbol == SYMBOL)
+        mark = self.quote().mark
+        assert mark is not None
+        return (mark * Decimal("1.1") / tick).to_integral_value() * tick
+
+    def moved_to(self, price: Decimal) -> None:
+        """Let the market go to a price and wait until it is there."""
+        if self.move_to is None:
+            pytest.skip("nobody can move this market")
+        self.move_to(price)
+        assert self.until(lambda: self.prices()[-1].quote.last == price)
 
     def next_id(self) -> str:
         """A request id not used before."""
@@ -319,6 +350,103 @@ class VenueContract:
         """A stop that would trigger at once does not rest."""
         trader.filled("a")
         assert trader.refused(trader.stop_order("s", trader.stop_below() * 2)) == "would_trigger"
+
+    # -- limit orders --------------------------------------------------------------------------------------------------
+
+    def test_a_limit_order_rests_and_is_read_back_everywhere(self, trader: Trader) -> None:
+        """It is open by its client id in the plain class, and among the account's open orders, with its price."""
+        trader.filled("a")
+        price = trader.profit_above()
+        assert trader.limited("l", price).state is OrderState.OPEN
+        found = trader.look_up("l", OrderKind.LIMIT).order
+        assert found is not None
+        assert (found.kind, found.state, found.limit_price) == (OrderKind.LIMIT, OrderState.OPEN, price)
+        assert (found.quantity, found.filled) == (Decimal("0.01"), Decimal(0))
+        assert found.trades == ()
+        assert (found.reduce_only, found.position_wide, found.trigger_price) == (True, False, None)
+        assert trader.account().orders == (found,)
+        assert trader.look_up("l", OrderKind.STOP_MARKET).order is None
+
+    def test_a_limit_order_fills_at_its_price_when_the_market_comes(self, trader: Trader) -> None:
+        """No sooner, and no better than it asked for, however far the market jumps."""
+        trader.filled("a")
+        price = trader.profit_above()
+        trader.limited("l", price)
+        trader.moved_to(price - 10)
+        assert trader.look_up("l", OrderKind.LIMIT).order == trader.account().orders[0]
+        trader.moved_to(price + 10)
+        found = trader.look_up("l", OrderKind.LIMIT)
+        assert found.order is not None
+        assert (found.order.state, found.order.filled, found.venue_quantity) == (
+            OrderState.FILLED,
+            Decimal("0.01"),
+            Decimal(0),
+        )
+        assert [(trade.price, trade.client_order_id) for trade in found.order.trades] == [(price, "l")]
+        assert trader.account().orders == ()
+
+    def test_a_limit_order_that_is_crossed_already_fills_at_once_and_better(self, trader: Trader) -> None:
+        """It is no refusal: the answer carries the trades, at the market's price."""
+        trader.filled("a")
+        low = trader.stop_below()
+        order = trader.limited("l", low)
+        assert order.state is OrderState.FILLED
+        assert all(trade.price > low for trade in order.trades)
+        assert trader.account().position is None
+
+    def test_a_cancelled_limit_order_is_gone_and_a_repeat_says_so(self, trader: Trader) -> None:
+        """Cancelling answers with what became of the order, also the second time; it takes no other with it."""
+        trader.filled("a")
+        trader.limited("l", trader.profit_above())
+        trader.submit(trader.stop_order("s", trader.stop_below()))
+        for _ in range(2):
+            answer = trader.cancel("l", OrderKind.LIMIT)
+            assert isinstance(answer, OrderAnswered)
+            assert answer.order is not None
+            assert answer.order.state is OrderState.CANCELLED
+        assert [order.client_order_id for order in trader.account().orders] == ["s"]
+
+    def test_an_open_limit_id_is_refused_a_second_time(self, trader: Trader) -> None:
+        """A resend whose first request arrived after all places nothing."""
+        trader.filled("a")
+        price = trader.profit_above()
+        trader.limited("l", price)
+        assert trader.refused(trader.limit_order("l", price)) == "duplicate_id"
+        assert len(trader.account().orders) == 1
+
+    def test_a_reduce_only_limit_cannot_open(self, trader: Trader) -> None:
+        """Flat: there is nothing to reduce, now or later."""
+        assert trader.refused(trader.limit_order("l", trader.profit_above())) == "reduce_only"
+
+    def test_a_reduce_only_limit_ends_with_the_position(self, trader: Trader) -> None:
+        """Once nothing is left to reduce it is terminal, and finds nothing to eat in the next position."""
+        trader.filled("a")
+        trader.limited("l", trader.profit_above())
+        trader.filled("b", side=OrderSide.SELL, reduce_only=True)
+        found = trader.look_up("l", OrderKind.LIMIT).order
+        assert found is not None
+        assert found.state in (OrderState.CANCELLED, OrderState.EXPIRED)
+        assert found.filled == 0
+        assert trader.account().orders == ()
+
+    def test_a_reduce_only_limit_closes_no_more_than_the_position(self, trader: Trader) -> None:
+        """Where the position has shrunk below it, it is capped, and the position ends flat rather than turned over."""
+        trader.filled("a", quantity=Decimal("0.03"))
+        price = trader.profit_above()
+        trader.limited("l", price, quantity=Decimal("0.03"))
+        trader.filled("b", side=OrderSide.SELL, reduce_only=True, quantity=Decimal("0.02"))
+        trader.moved_to(price)
+        found = trader.look_up("l", OrderKind.LIMIT)
+        assert found.order is not None
+        assert (found.order.filled, found.venue_quantity) == (Decimal("0.01"), Decimal(0))
+        assert found.order.state is not OrderState.OPEN
+
+    def test_a_limit_price_off_the_tick_and_a_quantity_off_the_step_are_refused(self, trader: Trader) -> None:
+        """Nothing is rounded for us."""
+        trader.filled("a")
+        price = trader.profit_above()
+        assert trader.refused(trader.limit_order("l", price + Decimal("0.0000001"))) == "price_tick"
+        assert trader.refused(trader.limit_order("l", price, quantity=Decimal("0.0050001"))) == "quantity_step"
 
     def test_an_unknown_symbol_is_refused(self, trader: Trader) -> None:
         """The refusal is definite."""

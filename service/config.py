@@ -68,6 +68,21 @@ class InstrumentConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LiveConfig:
+    """How an account signs at a real exchange. `endpoint` is another place that speaks that exchange's language, such
+    as `exitkeeper exchange`; `demo` is the exchange's own paper trading.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    wallet_address: str | None = None
+    private_key: str | None = field(default=None, repr=False)
+    endpoint: str | None = None
+    demo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountConfig:
     """One account: its venue, what the actors need to know of it, and (paper) its market."""
 
@@ -77,8 +92,7 @@ class AccountConfig:
     instruments: Mapping[str, InstrumentConfig] = field(default_factory=dict)
     taker_fee_percent: Decimal | None = None
     lease_ttl_seconds: float | None = None
-    api_key: str | None = field(default=None, repr=False)
-    secret: str | None = field(default=None, repr=False)
+    live: LiveConfig | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +115,9 @@ class Config:
         """Every value that must never be logged."""
         found = [self.http.token]
         for account in self.accounts.values():
-            found += [account.api_key, account.secret]
+            live = account.live
+            if live is not None:
+                found += [live.api_key, live.secret, live.password, live.private_key]
         if self.redis.url and "@" in self.redis.url:
             # The whole part before the host, and the password by itself: an error may show either.
             credentials = self.redis.url.partition("://")[2].rpartition("@")[0]

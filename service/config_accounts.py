@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from actors.settings import AccountSettings
 from service.config import AccountConfig, InstrumentConfig, MarketConfig, WalkConfig
+from service.config_live import LIVE_VENUES, parse_live
 from service.config_reader import Section
 from service.decimals import parse_decimal
 
-VENUES: Final = ("paper",)
+VENUES: Final = ("paper", *LIVE_VENUES)
 DEFAULT_SYMBOL: Final = "BTC/USDT:USDT"
 _SYMBOL: Final = re.compile(r"[A-Z0-9._-]{1,24}/[A-Z0-9._-]{1,24}(:[A-Z0-9._-]{1,24})?")
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -42,16 +43,20 @@ def parse_account(name: str, table: Section) -> AccountConfig | None:
     )
     lease = table.decimal("lease_ttl_seconds", above=0)
     fee = table.decimal("taker_fee_percent", least=0)
-    instruments = _instruments(table.table("instruments"))
+    live = parse_live(table, venue) if venue in LIVE_VENUES else None
+    if live is not None:
+        for key in ("market", "instruments", "taker_fee_percent"):
+            if table.raw(key) is not None:
+                table.problem(key, "is for paper accounts; a real exchange says this itself, so remove it")
+    instruments = _instruments(table.table("instruments")) if live is None else {}
     account = AccountConfig(
         venue=venue or "",
         settings=settings,
-        market=_market(table, table.table("market"), instruments),
+        market=MarketConfig() if live is not None else _market(table, table.table("market"), instruments),
         instruments=instruments,
         taker_fee_percent=fee,
         lease_ttl_seconds=None if lease is None else float(lease),
-        api_key=table.secret("api_key"),
-        secret=table.secret("secret"),
+        live=live,
     )
     table.finish()
     return account if _known_venue(table, venue) else None

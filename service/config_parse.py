@@ -1,6 +1,5 @@
 """From tables to frozen values: the top of the configuration, HTTP, Redis and the named plans."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from actors.domain.plans import RUNNER, parse_plan
 from service.config import DEFAULT_PORT, AccountConfig, Config, HttpConfig, RedisConfig
 from service.config_accounts import parse_account
 from service.config_reader import Section
+from service.hosts import is_loopback
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCHEMES: Final = ("redis", "rediss", "unix")
@@ -32,16 +32,6 @@ def parse_config(values: Mapping[str, Any], problems: list[str], path: Path | No
     )
     top.finish()
     return config
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _redis(section: Section | None) -> RedisConfig:

@@ -100,6 +100,15 @@ class Section:
             return None
         return value
 
+    def boolean(self, key: str) -> bool:
+        """Yes or no, no when absent; the environment has only words for it."""
+        value = self.raw(key)
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        if value is not None and not isinstance(value, bool):
+            self.problem(key, "must be true or false")
+        return value is True
+
     def table(self, key: str) -> "Section | None":
         """A table within this one."""
         value = self.raw(key)

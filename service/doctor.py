@@ -17,7 +17,7 @@ import httpx
 import redis
 
 from service.config import AccountConfig, Config
-from service.config_parse import is_loopback
+from service.hosts import is_loopback
 
 _WARN_FREE_BYTES: Final = 1024**3
 _FAIL_FREE_BYTES: Final = 100 * 1024**2

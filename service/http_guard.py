@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.config_parse import is_loopback
+from service.hosts import is_loopback
 from service.http_answers import ApiError, error_answer
 
 # Probes of a container platform carry no token, and the description of the API holds no secret.

@@ -49,7 +49,9 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         EXITKEEPER_HTTP__PORT="9000",
         EXITKEEPER_HTTP__TOKEN="t0ken-of-mine",  # noqa: S106
         EXITKEEPER_REDIS__URL="redis://:hush@example:6379/0",
-        EXITKEEPER_ACCOUNTS__PAPER__API_KEY="key-of-mine",
+        EXITKEEPER_ACCOUNTS__MAIN__VENUE="binanceusdm",
+        EXITKEEPER_ACCOUNTS__MAIN__API_KEY="key-of-mine",
+        EXITKEEPER_ACCOUNTS__MAIN__SECRET="secret-of-mine",  # noqa: S106
         EXITKEEPER_ACCOUNTS__PAPER__RESIDENT_STOP__STEP_PERCENT="0.2",
         EXITKEEPER_DATA_DIR="there",
     )
@@ -57,8 +59,10 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert config.data_dir == Path("there")
     account = config.accounts["paper"]
     assert account.settings.resident_step_percent == Decimal("0.2")
-    assert account.api_key == "key-of-mine"
-    assert set(config.secrets()) == {"t0ken-of-mine", "key-of-mine", ":hush", "hush"}
+    live = config.accounts["main"].live
+    assert live is not None
+    assert live.api_key == "key-of-mine"
+    assert set(config.secrets()) == {"t0ken-of-mine", "key-of-mine", "secret-of-mine", ":hush", "hush"}
     for secret in config.secrets():
         assert secret not in repr(config)
 
@@ -110,7 +114,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     text = problems(
         tmp_path,
         'colour = "red"\n[http]\nhost = "0.0.0.0"\nprot = 8000\nport = 70000\n[redis]\nurl = "http://x"\n'
-        '[accounts.main]\nvenue = "binanceusdm"\nmax_deviation_percent = 2.5\n'
+        '[accounts.main]\nvenue = "kraken"\nmax_deviation_percent = 2.5\n'
         '[accounts.paper]\nvenue = "paper"\n[plans.bad]\nstop = { percent = 0.5 }\n',
     )
     for expected in (
@@ -119,7 +123,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         "http.prot: is not a setting; did you mean 'port'?",
         "http.port: must be a whole number from 0 to 65535",
         "redis.url: must begin with one of redis://",
-        "accounts.main.venue: 'binanceusdm' is not a venue of this release, which has: paper",
+        "accounts.main.venue: 'kraken' is not a venue of this release, which has: paper, binanceusdm",
         'accounts.main.max_deviation_percent: 2.5 is a float, which is not exact; write it as a string such as "2.5"',
         "accounts.paper.market: is missing",
         "plans.bad.stop.percent: a float is not exact; write it as a string",

@@ -12,6 +12,7 @@ caller hears of it at once, so that its mailbox is not kept waiting, and tries a
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 from persistence.batch import Batch, Rules, merge
@@ -85,7 +86,7 @@ class CommittingStore(ABC):
                 self._abandon()
                 return batch.outcome
             try:
-                self._commit(shard, batch)
+                unrecorded = self._commit(shard, batch)
             except NotSent as error:
                 trouble = error
                 self._reset()
@@ -97,7 +98,7 @@ class CommittingStore(ABC):
                 if self._settle_bounded(shard, epoch, batch):
                     return batch.outcome
                 continue
-            return batch.outcome
+            return replace(batch.outcome, unrecorded=unrecorded)
         raise StoreUnreachable(f"nothing was saved for shard {shard}: {trouble}", outage=trouble.outage)
 
     def _settle_earlier(self, shard: str, epoch: int, changes: tuple[Change, ...]) -> Outcome | None:
@@ -150,9 +151,10 @@ class CommittingStore(ABC):
         """Stop watching; nothing will be written."""
 
     @abstractmethod
-    def _commit(self, shard: str, batch: Batch) -> None:
+    def _commit(self, shard: str, batch: Batch) -> str:
         """Apply the batch if the fence has not moved, read it back and compare.
 
+        Returns why part of the record (the audit trail, the history) was refused, empty when nothing was.
         Raises NotSent when the server discarded it before it ran anything, Doubtful in every other case.
         """
 

@@ -27,7 +27,7 @@ CLOSED_KEPT = 10_000
 
 @dataclass(slots=True)
 class ShardData:
-    """The bytes of one shard."""
+    """The bytes of one shard. With `trail_refuses`, a reason, the audit trail takes no lines."""
 
     fence: bytes | None = None
     lease: tuple[str, int, float] | None = None
@@ -37,6 +37,7 @@ class ShardData:
     events: list[tuple[str, bytes]] = field(default_factory=list)
     closed: list[tuple[str, bytes]] = field(default_factory=list)
     tapes: dict[str, bytes] = field(default_factory=dict)
+    trail_refuses: str = ""
 
 
 @dataclass(slots=True)
@@ -84,13 +85,14 @@ class MemoryStore(CommittingStore):
     def _abandon(self) -> None:
         self._watched = None
 
-    def _commit(self, shard: str, batch: Batch) -> None:
+    def _commit(self, shard: str, batch: Batch) -> str:
         self._stage("before_write", Doubtful)
         data = self._data(shard)
         if data.fence != self._watched:
             raise Doubtful("the shard was written by somebody else in between")
         self._apply(data, batch)
         self._stage("after_write", Doubtful)
+        return data.trail_refuses if batch.lines else ""
 
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
         self._stage("before_read", Doubtful)
@@ -117,7 +119,8 @@ class MemoryStore(CommittingStore):
                 data.expires[name] = self._now() + CLOSED_KEPT_SECONDS
             else:
                 data.open.add(name)
-        data.events += ((line.position_id, line.event) for line in batch.lines)
+        if not data.trail_refuses:
+            data.events += ((line.position_id, line.event) for line in batch.lines)
         del data.events[:-EVENTS_KEPT]
         del data.closed[:-CLOSED_KEPT]
 

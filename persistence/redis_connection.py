@@ -11,15 +11,16 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterDownError,
     ExecAbortError,
     InvalidResponse,
     MasterDownError,
@@ -28,6 +29,7 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -46,7 +48,15 @@ class OwnServerDown(RedisConnectionError):
     """What runs before a connection is made, the start of the embedded server, failed."""
 
 
+class NoPrimary(RedisConnectionError):
+    """No Sentinel names a server that takes writes."""
+
+
 _WAITAOF_SINCE = (7, 2)
+
+# What EXEC itself answers where the server discarded the transaction before it ran anything: it was flagged while it
+# was queued, or its keys are another node's by now. A reply to a single command inside it is none of these.
+_DISCARDED = (ExecAbortError, AskError, TryAgainError, ClusterDownError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +66,7 @@ class ServerFacts:
     version: str
     aof_enabled: bool
     appendfsync: str | None
+    role: str = "master"
 
     @property
     def confirms_fsync(self) -> bool:
@@ -65,19 +76,24 @@ class ServerFacts:
 
 
 class RedisConnection:
-    """A connection, made on first use. Raises RedisError or OSError from every call; is closed after any of them."""
+    """A connection, made on first use. Raises RedisError or OSError from every call; is closed after any of them.
+
+    `make` gives a connection object of the library for the server that is the right one now; it may raise the same.
+    With `primary_only` a server that is a copy of another is refused, whoever named it.
+    """
 
     def __init__(
         self,
-        url: str,
+        make: Callable[[], Any],
         *,
-        connect_timeout_seconds: float,
         read_timeout_seconds: float,
         before_connect: Callable[[], None] | None = None,
+        primary_only: bool = False,
     ) -> None:
-        self._pool: Any = connection_settings(url, connect_timeout_seconds, read_timeout_seconds)
+        self._make = make
         self._read_timeout_seconds = read_timeout_seconds
         self._before_connect = before_connect
+        self._primary_only = primary_only
         self._connection: Any = None
         self._facts: ServerFacts | None = None
 
@@ -118,9 +134,9 @@ class RedisConnection:
         confirm = self._confirm_command() if confirm_fsync else []
         replies = self._exchange([("MULTI",), *commands, ("EXEC",), *confirm])
         executed = replies[len(commands) + 1]
-        if isinstance(executed, ExecAbortError):
+        if isinstance(executed, _DISCARDED):
             # The first command that was not even queued names the reason; EXEC only says that there was one.
-            reason = next((reply for reply in replies[:-1] if isinstance(reply, Exception)), executed)
+            reason = next((reply for reply in replies if isinstance(reply, Exception)), executed)
             raise Refused(str(reason)) from reason
         if isinstance(executed, Exception):
             raise executed
@@ -154,7 +170,7 @@ class RedisConnection:
                 self._before_connect()
             except Exception as error:
                 raise OwnServerDown(str(error)) from error
-        connection = self._pool.make_connection()
+        connection = self._make()
         try:
             connection.connect()
         except BaseException as error:
@@ -163,7 +179,11 @@ class RedisConnection:
                 raise
             raise _no_redis(error) from error
         self._connection = connection
-        self._facts = facts = self._ask_facts()
+        facts = self._ask_facts()
+        if self._primary_only and facts.role != "master":
+            self.close()
+            raise ReadOnlyError("the server that was named as the primary is a replica")
+        self._facts = facts
         return facts
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
@@ -199,6 +219,7 @@ class RedisConnection:
             version=fields["redis_version"],
             aof_enabled=fields.get("aof_enabled") == "1",
             appendfsync=policy[1].decode("utf-8", "replace") if known else None,
+            role=fields.get("role", "master"),
         )
 
 
@@ -213,8 +234,11 @@ def _no_redis(error: BaseException) -> InvalidResponse:
 
 _BY_TYPE: tuple[tuple[tuple[type[Exception], ...], Outage], ...] = (
     ((OwnServerDown,), Outage.OWN_SERVER),
+    ((NoPrimary,), Outage.NO_PRIMARY),
     ((BusyLoadingError,), Outage.LOADING),
     ((ReadOnlyError, MasterDownError), Outage.READ_ONLY),
+    ((ClusterDownError,), Outage.CLUSTER_DOWN),
+    ((AskError, TryAgainError), Outage.MOVING),
     ((OutOfMemoryError,), Outage.MEMORY),
     ((AuthenticationError, AuthorizationError, NoPermissionError), Outage.LOGIN),
     # redis-py's own is no subclass of the built-in one.
@@ -258,21 +282,32 @@ def _is_confirmed(reply: Any) -> bool:
 
 
 def connection_settings(url: str, connect_timeout_seconds: float, read_timeout_seconds: float) -> ConnectionPool:
-    """The library's settings for a URL. Raises ValueError for a scheme that is not supported."""
-    scheme = urlsplit(url).scheme
-    if scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"the Redis URL starts with {scheme!r}: use redis://, rediss:// or unix://")
-    client = redis.Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=connect_timeout_seconds,
-        socket_timeout=read_timeout_seconds,
-        health_check_interval=0,
-        # The older protocol has no push messages, so the n-th reply always answers the n-th command.
-        protocol=2,
-    )
-    pool: ConnectionPool = client.connection_pool
+    """The library's settings for the URL of one server. Raises ValueError, without a word of the URL."""
+    try:
+        client = redis.Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=connect_timeout_seconds,
+            socket_timeout=read_timeout_seconds,
+            health_check_interval=0,
+            # The older protocol has no push messages, so the n-th reply always answers the n-th command.
+            protocol=2,
+        )
+        pool: ConnectionPool = client.connection_pool
+        # Made, and never connected: the library looks at most of what a URL asks for only here.
+        pool.make_connection()
+    except (ValueError, TypeError, RedisError):
+        raise ValueError("the Redis URL has a setting behind its ? that the client library does not know") from None
     return pool
 
 
-__all__ = ["Command", "RedisConnection", "RedisError", "Refused", "ServerFacts", "connection_settings", "outage_of"]
+__all__ = [
+    "Command",
+    "NoPrimary",
+    "RedisConnection",
+    "RedisError",
+    "Refused",
+    "ServerFacts",
+    "connection_settings",
+    "outage_of",
+]

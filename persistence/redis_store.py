@@ -8,12 +8,15 @@ The keys of a shard share a hash tag, hence one slot of a Redis Cluster:
     ek:{shard}:open       set of ids
 
 Every writer advances the fence, so any interleaved write fails the EXEC. The lease is a key of its own, so that
-renewing it breaks nobody's WATCH.
+renewing it breaks nobody's WATCH. Where a shard's keys are is asked of persistence/redis_nodes.py before every step,
+except that a transaction goes out on the connection that watches, and on no other.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from redis.exceptions import ResponseError
 
 from persistence.batch import Batch, bare_revision
 from persistence.codec import (
@@ -26,14 +29,15 @@ from persistence.codec import (
 )
 from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, stale_owner
 from persistence.redis_commands import Keys, as_meant, membership_as_meant, read_back, writes
-from persistence.redis_connection import Command, RedisConnection, RedisError, Refused, ServerFacts, outage_of
+from persistence.redis_connection import Command, RedisError, Refused, ServerFacts, outage_of
+from persistence.redis_nodes import Route, servers_of
 from persistence.store import Fence, LeaseHeld, Loaded, Outage, Snapshot, SnapshotCorrupt, StoreUnreachable
 
 _PAGE = 1000
 
 
 class RedisStore(CommittingStore):
-    """The Store port on Redis. Blocks; belongs on one thread. `url` is redis://, rediss:// or unix://."""
+    """The Store port on Redis. Blocks; belongs on one thread. What `url` may be: see persistence/address.py."""
 
     def __init__(
         self,
@@ -51,11 +55,13 @@ class RedisStore(CommittingStore):
             newest_schema=newest_schema, known_fields=known_fields, new_write_id=new_write_id, attempts=attempts
         )
         self._newest_schema = newest_schema
-        self._connection = RedisConnection(
-            url,
-            connect_timeout_seconds=connect_timeout_seconds,
-            read_timeout_seconds=read_timeout_seconds,
-            before_connect=before_connect,
+        self._route = Route(
+            servers_of(
+                url,
+                connect_timeout_seconds=connect_timeout_seconds,
+                read_timeout_seconds=read_timeout_seconds,
+                before_connect=before_connect,
+            )
         )
 
     # --- the steps of a save -----------------------------------------------------------------------------------------
@@ -66,7 +72,7 @@ class RedisStore(CommittingStore):
         if names:
             commands.append(("MGET", *map(keys.position, names)))
         try:
-            replies = self._connection.pipeline(commands)
+            replies = self._route.watch(shard, commands)
         except (RedisError, OSError) as error:
             raise NotSent(str(error), outage_of(error)) from error
         values = replies[2] if names else []
@@ -74,15 +80,15 @@ class RedisStore(CommittingStore):
 
     def _abandon(self) -> None:
         try:
-            self._connection.call("UNWATCH")
+            self._route.watcher.call("UNWATCH")
         except (RedisError, OSError):
-            self._connection.close()
+            self._reset()
 
-    def _commit(self, shard: str, batch: Batch) -> None:
+    def _commit(self, shard: str, batch: Batch) -> str:
         keys = Keys(shard)
         changes, checks = writes(keys, batch), read_back(keys, batch)
         try:
-            executed, confirmed = self._connection.transact([*changes, *checks], confirm_fsync=True)
+            executed, confirmed = self._route.watcher.transact([*changes, *checks], confirm_fsync=True)
         except Refused as error:
             raise NotSent(str(error), outage_of(error)) from error
         except (RedisError, OSError) as error:
@@ -93,13 +99,16 @@ class RedisStore(CommittingStore):
             raise Doubtful("what was read back is not what was written")
         if not confirmed:
             raise Doubtful("the fsync was not confirmed in time")
+        # Everything that a position needs was read back. What else was refused is of the record: told, never repeated,
+        # because the state is saved, and a save that is tried again would be refused there again.
+        return next((str(reply) for reply in executed[: len(changes)] if isinstance(reply, Exception)), "")
 
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
         keys = Keys(shard)
         try:
             fence = self._move_fence_on(shard, keys, batch.epoch)
-            replies = self._connection.pipeline(read_back(keys, batch))
-            confirmed = self._connection.confirm_fsync()
+            replies = self._route.watcher.pipeline(read_back(keys, batch))
+            confirmed = self._route.watcher.confirm_fsync()
         except (RedisError, OSError) as error:
             raise Doubtful(str(error), outage_of(error)) from error
         if not confirmed:
@@ -116,10 +125,10 @@ class RedisStore(CommittingStore):
 
     def _move_fence_on(self, shard: str, keys: Keys, epoch: int) -> Fence:
         """Make whatever still watches the fence fail. A higher epoch has done so already, and is not ours to touch."""
-        _, raw = self._connection.pipeline([("WATCH", keys.fence), ("GET", keys.fence)])
+        _, raw = self._route.watch(shard, [("WATCH", keys.fence), ("GET", keys.fence)])
         fence = self._decode_watched(shard, raw)
         if fence.epoch != epoch:
-            self._connection.call("UNWATCH")
+            self._route.watcher.call("UNWATCH")
             return fence
         after = bare_revision(fence)
         if not self._transact([("SET", keys.fence, encode_fence(after))]):
@@ -134,7 +143,7 @@ class RedisStore(CommittingStore):
             raise
 
     def _reset(self) -> None:
-        self._connection.close()
+        self._route.close()
 
     # --- the lease ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +173,7 @@ class RedisStore(CommittingStore):
                     return meant
             except (RedisError, OSError) as error:
                 trouble, outage = str(error), outage_of(error)
-                self._connection.close()
+                self._reset()
                 if outage.lasts:
                     break
         raise StoreUnreachable(f"shard {shard} could not be taken: {trouble}", outage=outage)
@@ -199,30 +208,26 @@ class RedisStore(CommittingStore):
     def lease_owner(self, shard: str) -> str | None:
         """See Store.lease_owner."""
         with self._unreachable(f"the lease of shard {shard} could not be read"):
-            raw = self._connection.call("GET", Keys(shard).lease)
+            raw = self._route.call(shard, "GET", Keys(shard).lease)
         return None if raw is None else _lease_or_unreadable(shard, raw)[0]
 
     def fence(self, shard: str) -> Fence:
         """See Store.fence."""
         with self._unreachable(f"the fence of shard {shard} could not be read"):
-            raw = self._connection.call("GET", Keys(shard).fence)
+            raw = self._route.call(shard, "GET", Keys(shard).fence)
         return decode_fence(shard, raw)
 
     def _watch_lease(self, shard: str, keys: Keys) -> tuple[Fence, tuple[str, int] | None, float]:
-        replies = self._connection.pipeline(
-            [
-                ("WATCH", keys.lease, keys.fence),
-                ("GET", keys.fence),
-                ("GET", keys.lease),
-                ("PTTL", keys.lease),
-            ]
+        replies = self._route.watch(
+            shard,
+            [("WATCH", keys.lease, keys.fence), ("GET", keys.fence), ("GET", keys.lease), ("PTTL", keys.lease)],
         )
         lease = None if replies[2] is None else _lease_or_unreadable(shard, replies[2])
         return self._decode_watched(shard, replies[1]), lease, max(0, replies[3]) / 1000
 
     def _transact(self, commands: Sequence[Command]) -> bool:
         """Run commands under what is watched; false when that was changed. Errors raise, and leave it in doubt."""
-        executed, _ = self._connection.transact(commands)
+        executed, _ = self._route.watcher.transact(commands)
         if executed is None:
             return False
         for reply in executed:
@@ -239,11 +244,11 @@ class RedisStore(CommittingStore):
         snapshots: list[Snapshot] = []
         corrupt: dict[str, SnapshotCorrupt] = {}
         with self._unreachable(f"shard {shard} could not be loaded"):
-            names = self._members(keys.open)
-            values = self._get_many([keys.position(name) for name in names])
-            symbols = self._members(keys.symbols)
-            tapes = self._get_many([keys.tape(symbol) for symbol in symbols])
-            finals = self._connection.call("XREVRANGE", keys.closed, "+", "-", "COUNT", max(1, closed_limit))
+            names = self._members(shard, keys.open)
+            values = self._get_many(shard, [keys.position(name) for name in names])
+            symbols = self._members(shard, keys.symbols)
+            tapes = self._get_many(shard, [keys.tape(symbol) for symbol in symbols])
+            finals = self._finals(shard, keys, closed_limit)
         for name, raw in zip(names, values, strict=True):
             try:
                 snapshots.append(self._decode_open(name, raw))
@@ -259,7 +264,7 @@ class RedisStore(CommittingStore):
     def read(self, shard: str, position_id: str) -> Snapshot | None:
         """See Store.read."""
         with self._unreachable(f"position {position_id} could not be read"):
-            raw = self._connection.call("GET", Keys(shard).position(position_id))
+            raw = self._route.call(shard, "GET", Keys(shard).position(position_id))
         return None if raw is None else decode_snapshot(position_id, raw, self._newest_schema)
 
     def events(self, shard: str, position_id: str, limit: int = 1000) -> Sequence[Mapping[str, Any]]:
@@ -270,7 +275,7 @@ class RedisStore(CommittingStore):
         first_commit_seen = first_commit_passed = False
         while len(found) < limit and not first_commit_passed:
             with self._unreachable(f"the events of position {position_id} could not be read"):
-                page = self._connection.call("XREVRANGE", Keys(shard).events, end, "-", "COUNT", _PAGE)
+                page = self._route.call(shard, "XREVRANGE", Keys(shard).events, end, "-", "COUNT", _PAGE)
             for _, fields in page:
                 entry = dict(zip(fields[::2], fields[1::2], strict=True))
                 if entry.get(b"id") == wanted:
@@ -288,22 +293,24 @@ class RedisStore(CommittingStore):
     def shards(self) -> Sequence[str]:
         """See Store.shards."""
         found: set[str] = set()
-        cursor = b"0"
         with self._unreachable("the shards could not be listed"):
-            while True:
-                cursor, page = self._connection.call("SCAN", cursor, "MATCH", "ek:{*}:fence", "COUNT", _PAGE)
-                found.update(key.decode()[len("ek:{") : -len("}:fence")] for key in page)
-                if cursor == b"0":
-                    return sorted(found)
+            for connection in self._route.every():
+                cursor = b"0"
+                while True:
+                    cursor, page = connection.call("SCAN", cursor, "MATCH", "ek:{*}:fence", "COUNT", _PAGE)
+                    found.update(key.decode()[len("ek:{") : -len("}:fence")] for key in page)
+                    if cursor == b"0":
+                        break
+        return sorted(found)
 
-    def facts(self) -> ServerFacts:
-        """Version and AOF policy of the server, as `doctor` reports them. Raises StoreUnreachable."""
+    def facts(self) -> Sequence[ServerFacts]:
+        """Version and AOF policy of every server that holds shards. Raises StoreUnreachable."""
         with self._unreachable("the server could not be asked about itself"):
-            return self._connection.facts
+            return [connection.facts for connection in self._route.every()]
 
     def close(self) -> None:
         """See Store.close."""
-        self._connection.close()
+        self._reset()
 
     def _decode_open(self, name: str, raw: bytes | None) -> Snapshot:
         if raw is None:
@@ -322,21 +329,31 @@ class RedisStore(CommittingStore):
                 continue
         return list(found.values())
 
-    def _members(self, key: str) -> list[str]:
-        return sorted(name.decode("utf-8", "replace") for name in self._connection.call("SMEMBERS", key))
+    def _members(self, shard: str, key: str) -> list[str]:
+        return sorted(name.decode("utf-8", "replace") for name in self._route.call(shard, "SMEMBERS", key))
 
-    def _get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+    def _get_many(self, shard: str, keys: Sequence[str]) -> list[bytes | None]:
         values: list[bytes | None] = []
         for start in range(0, len(keys), _PAGE):
-            values += self._connection.call("MGET", *keys[start : start + _PAGE])
+            values += self._route.call(shard, "MGET", *keys[start : start + _PAGE])
         return values
+
+    def _finals(self, shard: str, keys: Keys, limit: int) -> Sequence[Any]:
+        try:
+            found: Sequence[Any] = self._route.call(shard, "XREVRANGE", keys.closed, "+", "-", "COUNT", max(1, limit))
+        except ResponseError as error:
+            # Something else is in the history's place: it guards nothing, and keeps no open position from coming back.
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            return []
+        return found
 
     @contextmanager
     def _unreachable(self, what: str) -> Iterator[None]:
         try:
             yield
         except (RedisError, OSError) as error:
-            self._connection.close()
+            self._reset()
             raise StoreUnreachable(f"{what}: {error}", outage=outage_of(error)) from error
 
 

@@ -39,12 +39,18 @@ class Outage(StrEnum):
     """It does not accept the user, the password or what they may do."""
     OWN_SERVER = "own_server"
     """The embedded server cannot be started."""
+    NO_PRIMARY = "no_primary"
+    """No Sentinel names a primary."""
+    CLUSTER_DOWN = "cluster_down"
+    """The Cluster does not serve these keys now."""
+    MOVING = "moving"
+    """The Cluster moves these keys to another of its nodes."""
     OTHER = "other"
 
     @property
     def lasts(self) -> bool:
         """Whether asking again at once would only wait for the same answer."""
-        return self not in (Outage.CUT, Outage.OTHER)
+        return self not in (Outage.CUT, Outage.MOVING, Outage.OTHER)
 
 
 class SnapshotError(Exception):
@@ -142,10 +148,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one save: `saved` with its new snapshot, or dropped alone (`conflicts`)."""
+    """What became of one save: `saved` with its new snapshot, or dropped alone (`conflicts`).
+
+    `unrecorded`: the positions are saved, and lines of the audit trail or of the history were refused; it says why.
+    """
 
     saved: Mapping[str, Snapshot] = field(default_factory=dict)
     conflicts: Mapping[str, SnapshotConflict | SnapshotCorrupt] = field(default_factory=dict)
+    unrecorded: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

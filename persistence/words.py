@@ -67,6 +67,19 @@ OUTAGES: Mapping[Outage, Words] = {
         "see redis/redis.log in the data directory, most often the disk is full; when its process hangs, end it: the "
         "keeper starts it again",
     ),
+    Outage.NO_PRIMARY: Words(
+        "no Sentinel names a Redis that takes changes: a failover is under way, or the Sentinels cannot be reached",
+        "wait for the failover; if it stays, see that a Sentinel of redis.url answers, with this password, and knows "
+        "the service that redis.url names",
+    ),
+    Outage.CLUSTER_DOWN: Words(
+        "the Redis Cluster does not serve these positions: their node is down, or not all slots are given",
+        "see `CLUSTER INFO` and bring the missing node, or its replica, back",
+    ),
+    Outage.MOVING: Words(
+        "the Redis Cluster is moving these positions to another of its nodes",
+        "wait until the move is done; see `CLUSTER NODES` when it stands still",
+    ),
     Outage.OTHER: Words(
         "Redis answers with something that it should not",
         "see the error, and whether another program writes into the same Redis",

@@ -1,4 +1,7 @@
-"""What every store promises: one suite, passed by the store in memory and by the one on a real Redis."""
+"""What every store promises: one suite, for the store in memory and for the one on a real Redis.
+
+The latter three times: on a server of its own, on a primary that a Sentinel names, on a node of a Cluster.
+"""
 
 import shutil
 import tempfile
@@ -26,6 +29,7 @@ from persistence.store import (
     Store,
     StoreUnreachable,
 )
+from tests.crash.redis_groups import ClusterGroup, SentinelGroup
 
 SHARD = "main"
 
@@ -90,9 +94,9 @@ class MemoryWorld:
 class RedisWorld:
     """A store on a real Redis; faults are made at the connection, below everything that handles them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, operator_url: str | None = None) -> None:
         self.url = url
-        self.operator = redis.Redis.from_url(url)
+        self.operator = redis.Redis.from_url(operator_url or url)
         self.operator.flushall()
         self.plan: dict[str, list[Any]] = {}
         self._ids = count(1)
@@ -105,7 +109,7 @@ class RedisWorld:
         store = RedisStore(self.url, **settings)
         self._stores.append(store)
         if faulty:
-            self._make_faulty(store._connection)
+            self._make_faulty(connection_of(store))
         return store
 
     def _make_faulty(self, connection: Any) -> None:
@@ -174,6 +178,11 @@ class RedisWorld:
 World = MemoryWorld | RedisWorld
 
 
+def connection_of(store: RedisStore) -> Any:
+    """The one connection of a store, below everything that handles errors."""
+    return store._route._servers.at(SHARD)
+
+
 def _cut() -> None:
     raise ConnectionError("cut by the test")
 
@@ -188,15 +197,42 @@ def redis_url() -> Iterator[str]:
     shutil.rmtree(directory)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="session")
+def sentinel_urls() -> Iterator[tuple[str, str]]:
+    """A real primary that a real Sentinel watches: as the store finds it, and as an operator does."""
+    directory = Path(tempfile.mkdtemp(prefix="ek-"))
+    group = SentinelGroup(directory, replicas=0)
+    yield group.url, group.servers[0].url
+    group.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def cluster_urls() -> Iterator[tuple[str, str]]:
+    """A real Cluster of one node, which serves every slot."""
+    directory = Path(tempfile.mkdtemp(prefix="ek-"))
+    group = ClusterGroup(directory, nodes=1)
+    yield group.url, group.servers[0].url
+    group.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["memory", "redis", "sentinel", "cluster"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """Each test runs on both stores."""
+    """Each test runs on every store."""
     if request.param == "memory":
         yield MemoryWorld()
         return
-    found = RedisWorld(request.getfixturevalue("redis_url"))
+    found = redis_world_of(request, request.param)
     yield found
     found.close()
+
+
+def redis_world_of(request: pytest.FixtureRequest, kind: str) -> RedisWorld:
+    """A world on one of the real servers."""
+    if kind == "redis":
+        return RedisWorld(request.getfixturevalue("redis_url"))
+    return RedisWorld(*request.getfixturevalue(f"{kind}_urls"))
 
 
 def change(position_id: str = "p", grew_from: int = 0, state: dict[str, Any] | None = None, **fields: Any) -> Change:
@@ -634,10 +670,10 @@ def test_settling_finds_out_about_a_newer_owner(world: World) -> None:
 # --- Redis alone -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def redis_world(redis_url: str) -> Iterator[RedisWorld]:
+@pytest.fixture(params=["redis", "sentinel", "cluster"])
+def redis_world(request: pytest.FixtureRequest) -> Iterator[RedisWorld]:
     """For what only a real server can show."""
-    found = RedisWorld(redis_url)
+    found = redis_world_of(request, request.param)
     yield found
     found.close()
 
@@ -671,7 +707,7 @@ def test_a_transaction_that_arrives_late_fails(redis_world: RedisWorld) -> None:
 
 def test_the_fsync_is_confirmed_where_the_server_can(redis_world: RedisWorld) -> None:
     """The embedded server answers WAITAOF at once, and is asked."""
-    facts = redis_world.store().facts()
+    (facts,) = redis_world.store().facts()
     assert facts.appendfsync == "always"
     assert facts.confirms_fsync
 
@@ -680,13 +716,13 @@ def test_an_unconfirmed_fsync_is_not_saved(redis_world: RedisWorld, monkeypatch:
     """Without the local fsync a save stays in doubt, however often it is looked at."""
     store = redis_world.store()
     epoch = take(store)
-    exchange = store._connection._exchange
+    exchange = connection_of(store)._exchange
 
     def never_on_disk(commands: Any) -> Any:
         replies = exchange(commands)
         return [[0, 0] if command[0] == "WAITAOF" else reply for command, reply in zip(commands, replies, strict=True)]
 
-    monkeypatch.setattr(store._connection, "_exchange", never_on_disk)
+    monkeypatch.setattr(connection_of(store), "_exchange", never_on_disk)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
 
@@ -695,7 +731,7 @@ def test_what_is_read_back_is_compared_byte_for_byte(redis_world: RedisWorld, mo
     """A server that returns other bytes than were written has not saved anything."""
     store = redis_world.store()
     epoch = take(store)
-    exchange = store._connection._exchange
+    exchange = connection_of(store)._exchange
 
     def wrong_bytes(commands: Any) -> Any:
         replies = exchange(commands)
@@ -707,7 +743,7 @@ def test_what_is_read_back_is_compared_byte_for_byte(redis_world: RedisWorld, mo
                 reply[0] = b"other"
         return replies
 
-    monkeypatch.setattr(store._connection, "_exchange", wrong_bytes)
+    monkeypatch.setattr(connection_of(store), "_exchange", wrong_bytes)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
 
@@ -725,7 +761,7 @@ def test_membership_is_looked_at_again_when_settling(redis_world: RedisWorld, mo
     """The right bytes under a position that is not listed as open do not count as saved either."""
     store = redis_world.store()
     epoch = take(store)
-    exchange = store._connection._exchange
+    exchange = connection_of(store)._exchange
 
     def not_listed(commands: Any) -> Any:
         replies = exchange(commands)
@@ -735,7 +771,7 @@ def test_membership_is_looked_at_again_when_settling(redis_world: RedisWorld, mo
                     part[0] = 0
         return replies
 
-    monkeypatch.setattr(store._connection, "_exchange", not_listed)
+    monkeypatch.setattr(connection_of(store), "_exchange", not_listed)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
 
@@ -760,7 +796,7 @@ def test_a_transaction_never_moves_to_another_connection(
 
     def begin_and_lose_the_connection(*args: Any) -> Any:
         found = begin(*args)
-        store._connection.close()
+        connection_of(store).close()
         monkeypatch.setattr(store, "_begin", begin)
         redis_world.store().save(SHARD, epoch, [change(state={"by": "other"})])
         return found
@@ -768,6 +804,30 @@ def test_a_transaction_never_moves_to_another_connection(
     monkeypatch.setattr(store, "_begin", begin_and_lose_the_connection)
     assert set(store.save(SHARD, epoch, [change(state={"by": "us"})]).conflicts) == {"p"}
     assert read(store, "p").state == {"by": "other"}
+
+
+def test_settling_happens_on_a_new_connection(redis_world: RedisWorld) -> None:
+    """Also where the old one is sound, as after a failed EXEC: what is under way on it must not outlive the look."""
+    connections: list[int] = []
+    store = redis_world.store(faulty=True, before_connect=lambda: connections.append(1))
+    epoch = take(store)
+    before = len(connections)
+    other = redis_world.store()
+    redis_world.before_next_write(lambda: other.save(SHARD, epoch, [change("q")]))
+    assert set(store.save(SHARD, epoch, [change("p")]).saved) == {"p"}
+    assert len(connections) == before + 1
+
+
+def test_the_fence_is_watched_as_well_as_the_lease_by_a_take(redis_world: RedisWorld) -> None:
+    """A save of the former owner between read and write is not written over: its revision stays below the take's."""
+    former, store = redis_world.store(), redis_world.store(faulty=True)
+    epoch = take(former)
+    redis_world.expire_lease()
+    redis_world.before_next_write(lambda: former.save(SHARD, epoch, [change()]))
+    saved_at = former.fence(SHARD).revision + 1
+    taken = store.take(SHARD, "you", 10.0)
+    assert (taken.epoch, taken.revision) == (epoch + 1, saved_at + 1)
+    assert read(store, "p").epoch == epoch
 
 
 def test_before_connect_runs_before_each_new_connection(redis_world: RedisWorld) -> None:
@@ -782,10 +842,29 @@ def test_before_connect_runs_before_each_new_connection(redis_world: RedisWorld)
     assert len(calls) == 2
 
 
+def test_a_record_that_is_refused_costs_nobody_its_acknowledgement(redis_world: RedisWorld) -> None:
+    """Something else is in the trail's place: the position is saved, once, and what was not recorded is told."""
+    store = redis_world.store()
+    epoch = take(store)
+    redis_world.operator.set(f"ek:{{{SHARD}}}:events", "not a stream")
+    redis_world.operator.set(f"ek:{{{SHARD}}}:closed", "not a stream")
+    before = store.fence(SHARD).revision
+    outcome = store.save(SHARD, epoch, [change("a", events=[{"n": 1}]), change("b")])
+    assert set(outcome.saved) == {"a", "b"}
+    assert "wrong kind of value" in outcome.unrecorded
+    assert store.fence(SHARD).revision == before + 1
+    assert "wrong kind of value" in store.save(SHARD, epoch, [change("b", 1, closed=True)]).unrecorded
+    assert [snapshot.position_id for snapshot in store.load(SHARD).snapshots] == ["a"]
+    redis_world.operator.delete(f"ek:{{{SHARD}}}:events")
+    assert store.save(SHARD, epoch, [change("a", 1, events=[{"n": 2}])]).unrecorded == ""
+    assert store.events(SHARD, "a") == [{"n": 2}]
+
+
 def test_unknown_schemes_are_refused_with_the_known_ones_named() -> None:
-    """A URL that is not supported yet says so at once."""
-    with pytest.raises(ValueError, match="redis://, rediss:// or unix://"):
-        RedisStore("redis+sentinel://host/name", newest_schema=1)
+    """A URL that nobody knows says so at once, and without its password."""
+    with pytest.raises(ValueError, match=r"redis://, rediss://, unix://, redis\+sentinel://") as caught:
+        RedisStore("postgres://:hush@host/name", newest_schema=1)
+    assert "hush" not in str(caught.value)
 
 
 def test_braces_cannot_leave_the_hash_tag(redis_world: RedisWorld) -> None:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -39,16 +39,23 @@ def until(what: Callable[[], Any], why: str = "") -> Any:
     return found
 
 
-class Server:
-    """One redis-server on a loopback port of its own, ended by its pid."""
+def free_port() -> int:
+    """A loopback port that nobody has now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
-    def __init__(self, directory: Path) -> None:
+
+class Server:
+    """One redis-server on a loopback port of its own, ended by its pid. `settings` come on top of those it has."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any] | None = None) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.binary = server_binary(directory)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
+        self.settings = settings or {}
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -63,6 +70,7 @@ class Server:
             **{"port": self.port, "bind": "127.0.0.1", "dir": self.directory, "save": "", "appendonly": "yes"},
             **{"appendfsync": "always", "enable-debug-command": "yes", "key-load-delay": load_delay_microseconds},
             **{"repl-timeout": 3600, "logfile": self.directory / "redis.log"},
+            **self.settings,
         }
         arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         self.process = subprocess.Popen([str(self.binary), *arguments])

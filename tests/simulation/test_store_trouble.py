@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.domain.model import Phase
+from actors.domain.model import OrderSide, Phase
 from actors.messages import CloseAccepted, Opened
 from tests.simulation.house import Keeper
 from tests.simulation.outcome import outcome
@@ -87,6 +87,24 @@ def test_resident_orders_are_left_alone_while_the_store_is_out_of_reach(tmp_path
     keeper.run(4)
     resting = [(order.quantity, order.trigger_price) for order in keeper.venue().orders]
     assert resting == [(Decimal("0.4"), Decimal(60000))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_resident_order_is_cancelled_while_the_store_is_out_of_reach(tmp_path: Path, seed: int) -> None:
+    """Where a stop is moved by cancelling first, that cancellation waits for its acknowledgement like everything."""
+    keeper = opened(tmp_path, seed)
+    keeper.by_hand(OrderSide.BUY, "0.5")
+    keeper.run(40)
+    assert keeper.position().excess == Decimal("0.5")
+    before = keeper.resting()
+    keeper.store_is_down = True
+    keeper.moves(60600, 60610, 60620)
+    assert [asked for asked in keeper.exchange.asked if asked[0] == "cancel"] == []
+    assert keeper.resting() == before
+    keeper.store_is_down = False
+    keeper.run(4)
+    assert ("cancel", before[0]) in keeper.exchange.asked
+    assert keeper.position().protected
 
 
 def trailing(folder: Path, seed: int) -> Keeper:

@@ -1,9 +1,11 @@
 """What the venue says against what we recorded.
 
 Same size: go on. Smaller, and our orders explain it: book it. Smaller, unexplained: believed on the second read. Gone:
-likewise. Larger: go on with the tracked size and alert. Flipped: stop managing. Nothing is ever dropped on one read.
+likewise. Larger: go on with the tracked size and alert. Flipped: ours is gone, and what is there now is not ours: it
+ends, and is never managed with the wrong sign. Nothing is ever dropped on one read.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 
 from actors.domain.booking import book_external, book_trade
@@ -44,9 +46,6 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         if position.observed is None or position.observed.quantity != held:
             step.change(observed=Observation(quantity=held, at=read_at))
         step.observe("a difference is believed on its second read")
-    elif held < 0:
-        step.change(phase=Phase.QUARANTINED, observed=None)
-        step.note("position.external_change", event.at, alert=True, kind="flipped", venue_quantity=held)
     else:
         _shrink(step, event)
 
@@ -97,23 +96,27 @@ def _lost_close(step: Step, trade: Trade) -> Intent | None:
 def _shrink(step: Step, event: PositionObserved) -> None:
     """Two reads agree that less is there than we hold, and nothing of ours explains it."""
     position = step.position
-    missing = position.remaining - event.quantity
+    missing = position.remaining - max(event.quantity, ZERO)
     leg = f"external-{position.next_external}"
     step.change(next_external=position.next_external + 1, observed=None, disputed=False)
     step.note(
         "position.external_change",
         event.at,
         alert=True,
-        kind="gone" if event.quantity == 0 else "smaller",
+        kind="flipped" if event.quantity < 0 else "gone" if event.quantity == 0 else "smaller",
         venue_quantity=event.quantity,
         tracked=position.remaining,
         cause=event.cause.value,
     )
     booked = ZERO
     for trade in event.trades:
-        fits = trade.side is position.exit_side and booked + trade.quantity <= missing
-        if fits and book_external(step, leg, event.cause, trade):
-            booked += trade.quantity
+        part = min(trade.quantity, missing - booked)
+        if part <= 0 or trade.side is not position.exit_side:
+            continue
+        # A trade that went through zero closed ours with its first part only.
+        ours = replace(trade, quantity=part, fee=trade.fee * part / trade.quantity)
+        if book_external(step, leg, event.cause, ours):
+            booked += part
     if booked < missing:
         price = position.latest.price(position.plan.stop_source, position.side) if position.latest else None
         guess = Trade(

@@ -95,28 +95,25 @@ def test_a_position_made_larger_while_away_is_managed_at_its_tracked_size(tmp_pa
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("speed", ["max", 1.0])
-def test_a_flipped_position_is_managed_no_more(tmp_path: Path, speed: float | str, seed: int) -> None:
-    """Somebody turned it round: the keeper tells it and stands still, also after another restart."""
+def test_a_flipped_position_ends(tmp_path: Path, speed: float | str, seed: int) -> None:
+    """Somebody turned it round: the keeper tells it, ends its own, and leaves what is there now alone for good."""
     keeper = started(tmp_path, seed, speed=speed)
     keeper.crash()
     keeper.by_hand(OrderSide.SELL, "3")
     comes_back(keeper)
-    assert keeper.position().phase is Phase.QUARANTINED
-    assert keeper.published().quarantined
+    keeper.run(3)
+    assert (keeper.position().phase, keeper.position().close_reason) == (Phase.CLOSED, "external")
     assert [event["kind"] for event in keeper.told("position.external_change")] == ["flipped"]
-    keeper.moves(59000, 60600, 61900)
-    assert keeper.held() == -2
-    assert sold(keeper) == 0
+    assert keeper.venue().orders == ()
     for _ in range(2):
-        refusal = keeper.close()
-        assert isinstance(refusal, Refusal)
-        assert refusal.code == "quarantined"
+        keeper.moves(59000, 60600, 61900)
+        assert keeper.held() == -2
+        assert sold(keeper) == 0
         refusal = keeper.open(id="p2")
         assert isinstance(refusal, Refusal)
-        assert refusal.code == "slot_taken"
+        assert refusal.code in ("unmanaged_position", "closing")
         keeper.crash()
         comes_back(keeper)
-    assert keeper.published().quarantined
     answer = keeper.open()
     assert isinstance(answer, Opened)
     assert answer.repeated

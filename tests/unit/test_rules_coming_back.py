@@ -215,14 +215,20 @@ def test_a_larger_position_goes_on_with_the_tracked_size() -> None:
     assert desk.position.remaining == 0
 
 
-def test_a_flipped_position_is_no_longer_managed() -> None:
-    """Whatever it is now, it is not what this plan was for."""
+def test_a_flipped_position_ends_and_is_never_managed_with_the_wrong_sign() -> None:
+    """Somebody traded through zero: ours is gone, its stop goes too, and what is there now is not ours."""
     desk = opened(PLAN, held=("observe",))
-    desk.observe("-4")
+    trade = desk.trade("t-hand", 14, "102", client_order_id="web-1")
+    desk.observe("-4", trades=(trade,))
+    assert desk.phase() == "open"
     desk.at += SECOND
-    desk.observe("-4")
-    assert desk.phase() == "quarantined"
     before = len(desk.submits())
+    desk.observe("-4", trades=(trade,))
+    assert [note.fields["kind"] for note in desk.notes("position.external_change")] == ["flipped"]
+    assert desk.exits() == [("external-1", "external", D(102), D(10))]
+    assert desk.phase() == "closed"
+    assert desk.position.close_reason == "external"
+    assert desk.resting() == []
     desk.price("50", "150")
     assert len(desk.submits()) == before
 

@@ -1,0 +1,54 @@
+"""Small things that several exchanges' files need: times, numbers as they are sent, candles page by page."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from actors.domain.model import Micros
+from actors.venues.base import Candle
+from actors.venues.ccxt.dialect import number
+
+MILLISECOND: Final = 1000
+MINUTE: Final = 60_000_000
+DAY: Final = 1440 * MINUTE
+MAXIMUM_CANDLES: Final = 20_000
+
+
+def milliseconds(at: Micros) -> int:
+    """A time as exchanges write it, never later than it was."""
+    return at // MILLISECOND
+
+
+def decimal_text(value: Decimal) -> str:
+    """A number as it is sent: plain digits, no exponent, no zeros at its end."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def or_none(value: Any) -> Decimal | None:
+    """A price; None where there is none, which exchanges write as nothing, as an empty text or as zero."""
+    found = number(value) if value not in (None, "") else None
+    return found if found else None
+
+
+async def candles_of(
+    page: Callable[[int, int], Awaitable[Sequence[Sequence[Any]]]], *, since: Micros, now: Micros, rows: int
+) -> tuple[Sequence[Candle], bool]:
+    """Completed minutes that began at or after `since`, asked for `rows` at a time, and whether none is missing.
+
+    `page` answers the candles that begin from one time to another, both included, in milliseconds.
+    """
+    first = -(-since // MINUTE) * MINUTE
+    last = now // MINUTE * MINUTE - MINUTE
+    start = earliest = max(first, last - (MAXIMUM_CANDLES - 1) * MINUTE)
+    found: dict[Micros, Candle] = {}
+    while start <= last:
+        end = min(start + (rows - 1) * MINUTE, last)
+        for row in await page(milliseconds(start), milliseconds(end)):
+            at = int(row[0]) * MILLISECOND
+            if earliest <= at <= last:
+                prices = [number(price) for price in row[1:5]]
+                found[at] = Candle(at=at, open=prices[0], high=prices[1], low=prices[2], close=prices[3])
+        start = end + MINUTE
+    wanted = max(0, (last - earliest) // MINUTE + 1)
+    return tuple(found[at] for at in sorted(found)), earliest == first and len(found) == wanted

@@ -295,10 +295,19 @@ def connection_settings(url: str, connect_timeout_seconds: float, read_timeout_s
         )
         pool: ConnectionPool = client.connection_pool
         # Made, and never connected: the library looks at most of what a URL asks for only here.
-        pool.make_connection()
+        pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, RedisError):
         raise ValueError("the Redis URL has a setting behind its ? that the client library does not know") from None
     return pool
+
+
+def connection_maker(url: str, connect_timeout_seconds: float, read_timeout_seconds: float) -> Callable[[], Any]:
+    """What makes connection objects for the URL of one server. Raises ValueError, without a word of the URL.
+
+    Not the pool's own: it counts what it ever made, and refuses for good after a hundred, some minutes of an outage.
+    """
+    pool: Any = connection_settings(url, connect_timeout_seconds, read_timeout_seconds)
+    return lambda: pool.connection_class(**pool.connection_kwargs)
 
 
 __all__ = [
@@ -308,6 +317,7 @@ __all__ = [
     "RedisError",
     "Refused",
     "ServerFacts",
+    "connection_maker",
     "connection_settings",
     "outage_of",
 ]

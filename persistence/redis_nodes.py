@@ -16,7 +16,14 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from persistence.address import Address, Kind, Node, parse_address
 from persistence.redis_commands import Keys
-from persistence.redis_connection import Command, NoPrimary, RedisConnection, RedisError, connection_settings
+from persistence.redis_connection import (
+    Command,
+    NoPrimary,
+    RedisConnection,
+    RedisError,
+    connection_maker,
+    connection_settings,
+)
 
 _LONGEST_QUESTION_SECONDS = 1.0
 """How long one Sentinel is waited for: there are others, and a lease runs meanwhile."""
@@ -69,11 +76,11 @@ class Sentinels:
             redis.Redis(connection_pool=connection_settings(address.sentinel_url(node), *waits))
             for node in address.nodes
         ]
-        self._settings(address.nodes[0])
+        self._maker(address.nodes[0])
 
     def make(self) -> Any:
         """A connection object for the primary. Raises NoPrimary."""
-        return self._settings(self._primary()).make_connection()
+        return self._maker(self._primary())()
 
     def _primary(self) -> Node:
         try:
@@ -87,8 +94,8 @@ class Sentinels:
                 sentinel.connection_pool.disconnect()
         return Node(str(host), int(port))
 
-    def _settings(self, node: Node) -> Any:
-        return connection_settings(self._address.server_url(node), *self._timeouts)
+    def _maker(self, node: Node) -> Callable[[], Any]:
+        return connection_maker(self._address.server_url(node), *self._timeouts)
 
 
 class Cluster:
@@ -231,9 +238,6 @@ def servers_of(
     if address.kind is Kind.SENTINEL:
         return OneServer(connect(Sentinels(address, *timeouts).make, primary_only=True))
     if address.kind is Kind.CLUSTER:
-        connection_settings(address.server_url(address.nodes[0]), *timeouts)
-        return Cluster(
-            address.nodes,
-            lambda node: connect(connection_settings(address.server_url(node), *timeouts).make_connection),
-        )
-    return OneServer(connect(connection_settings(url, *timeouts).make_connection))
+        connection_maker(address.server_url(address.nodes[0]), *timeouts)
+        return Cluster(address.nodes, lambda node: connect(connection_maker(address.server_url(node), *timeouts)))
+    return OneServer(connect(connection_maker(url, *timeouts)))

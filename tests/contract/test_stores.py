@@ -842,6 +842,14 @@ def test_before_connect_runs_before_each_new_connection(redis_world: RedisWorld)
     assert len(calls) == 2
 
 
+def test_a_store_connects_as_often_as_it_must(redis_world: RedisWorld) -> None:
+    """The library's pool counts what it ever made, and refuses after a hundred: a long outage must not use that up."""
+    store = redis_world.store()
+    for _ in range(150):
+        store.close()
+        assert store.fence(SHARD).epoch == 0
+
+
 def test_a_record_that_is_refused_costs_nobody_its_acknowledgement(redis_world: RedisWorld) -> None:
     """Something else is in the trail's place: the position is saved, once, and what was not recorded is told."""
     store = redis_world.store()

@@ -27,7 +27,7 @@ class Sentinel(Server):
         configuration.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\nlogfile {self.directory}/sentinel.log\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._primary.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 5000\n",
+            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 2000\n",
             encoding="utf-8",
         )
         self.process = subprocess.Popen([str(self.binary), str(configuration), "--sentinel"])
@@ -88,9 +88,9 @@ class ClusterGroup:
         """As a store is given it: one node is enough."""
         return f"redis+cluster://127.0.0.1:{self.servers[0].port}"
 
-    def serving(self, slot: int) -> Server:
-        """The node that serves a slot."""
-        for first, last, primary, *_ in self.servers[0].command("CLUSTER", "SLOTS"):
+    def serving(self, slot: int, asked: Server | None = None) -> Server:
+        """The node that serves a slot, as one of them knows it."""
+        for first, last, primary, *_ in (asked or self.servers[0]).command("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(server for server in self.servers if server.port == primary[1])
         raise AssertionError(f"nobody serves slot {slot}")
@@ -110,6 +110,9 @@ class ClusterGroup:
         """The slot is the target's, and every node knows."""
         for server in (target, *(other for other in self.servers if other is not target)):
             server.command("CLUSTER", "SETSLOT", slot, "NODE", _id(target))
+        # Until all have heard of the last move, another one would make two nodes claim slots under one epoch.
+        until(lambda: len({self._epochs(server) for server in self.servers}) == 1)
+        until(lambda: all(self.serving(slot, server) is target for server in self.servers))
 
     def move(self, slot: int, target: Server) -> None:
         """A whole slot, with its keys."""
@@ -123,10 +126,14 @@ class ClusterGroup:
         for server in self.servers:
             server.close()
 
+    def _epochs(self, server: Server) -> frozenset[tuple[str, str]]:
+        nodes = _text(server.command("CLUSTER", "NODES")).splitlines()
+        return frozenset((line.split()[0], line.split()[6]) for line in nodes)
+
     def _complete(self, server: Server) -> bool:
         with suppress(redis.RedisError):
             info = server.command("CLUSTER", "INFO")
-            known = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
+            known = info if isinstance(info, dict) else dict(line.split(":") for line in _text(info).split())
             return known["cluster_state"] == "ok" and int(known["cluster_known_nodes"]) == len(self.servers)
         return False
 
@@ -141,8 +148,7 @@ def _of_cluster(directory: Path, number: int) -> dict[str, Any]:
 
 
 def _id(server: Server) -> str:
-    found = server.command("CLUSTER", "MYID")
-    return found.decode() if isinstance(found, bytes) else str(found)
+    return _text(server.command("CLUSTER", "MYID"))
 
 
 def _fields(item: Any) -> dict[str, str]:

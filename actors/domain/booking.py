@@ -150,7 +150,9 @@ def book_external(step: Step, leg: str, reason: Reason, trade: Trade) -> bool:
 
 def _add_fill(step: Step, leg: str, reason: Reason, trade: Trade) -> bool:
     position = step.position
-    if any(fill.trade_id == trade.trade_id for fill in position.fills):
+    known = next((fill for fill in position.fills if fill.trade_id == trade.trade_id), None)
+    if known is not None:
+        _compare(step, known, trade)
         return False
     fill = Fill(
         leg=leg,
@@ -174,6 +176,26 @@ def _add_fill(step: Step, leg: str, reason: Reason, trade: Trade) -> bool:
         client_order_id=trade.client_order_id,
     )
     return True
+
+
+def _compare(step: Step, known: Fill, trade: Trade) -> None:
+    """A trade that we know, told with other numbers: ours stay, and it is said once. Fees are settled later by some."""
+    told = step.position.differing_trades
+    same = (known.price, known.quantity) == (trade.price, trade.quantity)
+    if same or known.leg.startswith("external-") or trade.trade_id in told:
+        return
+    step.change(differing_trades=(*told, trade.trade_id))
+    step.note(
+        "order.differs",
+        trade.at,
+        alert=True,
+        leg=known.leg,
+        trade_id=trade.trade_id,
+        booked_price=known.price,
+        booked_quantity=known.quantity,
+        told_price=trade.price,
+        told_quantity=trade.quantity,
+    )
 
 
 def _filled_of(step: Step, intent: Intent) -> Decimal:

@@ -306,6 +306,7 @@ class Position(Record):
     funding: Decimal = ZERO
     funding_ids: tuple[str, ...] = ()
     fills: tuple[Fill, ...] = ()
+    differing_trades: tuple[str, ...] = ()
     intents: tuple[Intent, ...] = ()
     close_requests: tuple[CloseRequest, ...] = ()
 

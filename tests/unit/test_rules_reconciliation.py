@@ -89,9 +89,7 @@ def test_reports_may_come_in_any_order_and_more_than_once(order: list[int], repe
     desk = opened(PLAN, held=("target-", "observe"))
     desk.price("101")
     submit = desk.submits("target-1")[0]
-    trades = tuple(
-        desk.trade(f"t-{number}", 2, "101", client_order_id=submit.client_order_id) for number in range(3)
-    )
+    trades = tuple(desk.trade(f"t-{number}", 2, "101", client_order_id=submit.client_order_id) for number in range(3))
 
     def report(state: OrderState, count: int, *, read_back: bool) -> OrderReported:
         told = trades[:count]

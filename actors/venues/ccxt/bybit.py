@@ -64,7 +64,8 @@ class Bybit(Dialect):
     def config(cls, settings: Any) -> dict[str, Any]:
         """Linear contracts only; ccxt would load spot, inverse and options as well."""
         del settings
-        return {"options": {"defaultType": "swap", "fetchMarkets": {"types": ["linear"]}}}
+        options = {"defaultType": "swap", "fetchMarkets": {"types": ["linear"]}}
+        return {"has": {"fetchCurrencies": False}, "options": options}
 
     @classmethod
     def refusal(cls, status: int, body: Any) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ import pykka
 import structlog
 
 from persistence import lease as leases_module
+from persistence.answers import Answers, answer_events
 from persistence.failure_log import FailureRecord
 from persistence.lease import Lease, LeaseBoard
 from persistence.messages import (
@@ -20,7 +21,6 @@ from persistence.messages import (
     ReadEvents,
     ReadSnapshot,
     Save,
-    Saved,
     SaveTapes,
     ShardLost,
     ShardRefused,
@@ -35,7 +35,6 @@ from persistence.shard_book import ShardBook
 from persistence.store import (
     LeaseHeld,
     Outage,
-    Outcome,
     SnapshotCorrupt,
     SnapshotError,
     StaleOwner,
@@ -43,7 +42,6 @@ from persistence.store import (
     StoreUnreachable,
 )
 from persistence.tenure import Tenure
-from persistence.words import words_for_ownership
 
 _log = structlog.get_logger("persistence")
 
@@ -92,6 +90,7 @@ class PersistenceActor(pykka.ThreadingActor):
         self._lease_ttl_seconds = lease_ttl_seconds
         self._batch_limit = batch_limit
         self._reports = Reports(failure_log)
+        self._answers = Answers(self._reports)
         self._tenure = Tenure(
             store, leases, owner, self._reports, dead_owner=dead_owner, ttl_seconds=lease_ttl_seconds, boottime=boottime
         )
@@ -118,7 +117,7 @@ class PersistenceActor(pykka.ThreadingActor):
             case ReadSnapshot():
                 self._on_read(message)
             case ReadEvents():
-                self._on_read_events(message)
+                answer_events(self._store, message)
             case Drain():
                 self._on_drain(message)
             case _:
@@ -190,24 +189,8 @@ class PersistenceActor(pykka.ThreadingActor):
             self._reports.unknown(book, error)
             self._trouble(error, book)
             return False
-        self._answer(book, outcome)
+        self._answers.settled(book, outcome)
         return True
-
-    def _answer(self, book: ShardBook, outcome: Outcome) -> None:
-        entries = book.finish(outcome.saved)
-        # What was spilled is taken back, and the trail written, before anybody hears of it and acts on it.
-        self._reports.record(list(book.settled_spills(outcome.saved)))
-        for name, conflict in outcome.conflicts.items():
-            self._reports.dropped(book, entries[name], conflict)
-        for name, entry in entries.items():
-            snapshot = outcome.saved.get(name)
-            if snapshot is None:
-                tell_failed(entry.save, outcome.conflicts[name])
-                continue
-            save, version, epoch = entry.save, snapshot.version, snapshot.epoch
-            tell(save.reply_to, Saved(position_id=name, change=save.change, version=version, epoch=epoch))
-        if outcome.saved:
-            _log.debug("snapshot.saved", shard=book.shard, positions=len(outcome.saved), epoch=book.epoch)
 
     # --- the store out of reach --------------------------------------------------------------------------------------
 
@@ -330,7 +313,7 @@ class PersistenceActor(pykka.ThreadingActor):
         book.epoch, book.deadline, book.lost = lease.epoch, lease.deadline, False
         if between:
             message = f"shard {book.shard} had another owner in between"
-            self._fail_all(book, StaleOwner(message, shard=book.shard, epoch=lease.epoch))
+            self._answers.lost(book, StaleOwner(message, shard=book.shard, epoch=lease.epoch))
             book.known.clear()
         self._catch_up(book)
 
@@ -355,14 +338,8 @@ class PersistenceActor(pykka.ThreadingActor):
         """Somebody else owns the shard: nothing of ours counts any more."""
         del self._books[book.shard]
         self._tenure.forfeit(book)
-        self._fail_all(book, error)
+        self._answers.lost(book, error)
         tell(book.taker, ShardLost(shard=book.shard, epoch=error.epoch, fenced=True))
-
-    def _fail_all(self, book: ShardBook, error: StaleOwner) -> None:
-        entries = book.abandon()
-        self._reports.stale_owner(book, error, entries, words_for_ownership(book.epoch, error.epoch))
-        for entry in entries:
-            tell_failed(entry.save, error)
 
     # --- reading and leaving -----------------------------------------------------------------------------------------
 
@@ -380,12 +357,6 @@ class PersistenceActor(pykka.ThreadingActor):
         except (StoreUnreachable, SnapshotError) as error:
             answer = SnapshotRead(position_id=name, snapshot=None, error=error)
         tell(message.reply_to, answer)
-
-    def _on_read_events(self, message: ReadEvents) -> None:
-        try:
-            message.reply.set(self._store.events(message.shard, message.position_id, message.limit))
-        except (StoreUnreachable, SnapshotError) as error:
-            message.reply.set(error)
 
     def _on_drain(self, message: Drain) -> None:
         for book in list(self._books.values()):

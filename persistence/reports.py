@@ -15,6 +15,7 @@ from persistence.failure_log import (
     REACHABLE,
     SPILLED,
     UNREACHABLE,
+    UNRECORDED,
     Failure,
     FailureRecord,
 )
@@ -101,6 +102,41 @@ class Reports:
             change=entry.save.change,
             why=words.why,
             error=str(error),
+            remedy=words.remedy,
+        )
+
+    def unrecorded(self, book: ShardBook, entries: Sequence[Waiting], error: str) -> None:
+        """Saved, and not recorded in Redis: the lines are kept here, each time; it is said once until it is over."""
+        lines = [
+            Failure(
+                kind=UNRECORDED,
+                shard=book.shard,
+                epoch=book.epoch,
+                error=error,
+                position_id=entry.save.position_id,
+                change=entry.save.change,
+                schema=entry.save.schema,
+                # The history lacks a closed position's last state; an open one's is stored, and needs no copy.
+                state=entry.save.state if entry.closed else None,
+                events=entry.events,
+                closed=entry.closed,
+            )
+            for entry in entries
+            if entry.events or entry.closed
+        ]
+        lines = lines or [Failure(kind=UNRECORDED, shard=book.shard, epoch=book.epoch, error=error)]
+        self.record(lines)
+        if book.unrecorded:
+            return
+        book.unrecorded = True
+        words = words_for(lines[0])
+        _log.error(
+            UNRECORDED,
+            shard=book.shard,
+            positions=len(lines),
+            first_positions=[line.position_id for line in lines[:10]],
+            why=words.why,
+            error=error,
             remedy=words.remedy,
         )
 

@@ -48,6 +48,7 @@ class ShardBook:
     batch_changes: tuple[Change, ...] = ()
     batch_tapes: dict[str, bytes] = field(default_factory=dict)
     doubt_reported: bool = False
+    unrecorded: bool = False
     known: dict[str, Known] = field(default_factory=dict)
     spilled: set[str] = field(default_factory=set)
     closed: "OrderedDict[str, None]" = field(default_factory=OrderedDict)

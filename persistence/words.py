@@ -14,6 +14,7 @@ from persistence.failure_log import (
     SETTLED,
     SPILLED,
     UNREACHABLE,
+    UNRECORDED,
     Failure,
 )
 from persistence.store import Outage
@@ -97,6 +98,12 @@ _PLAIN: Mapping[str, Words] = {
     DISCARDED: Words(
         "an earlier run could not save this change, and something else is stored by now: it is kept as evidence only",
         "nothing, if `exitkeeper show` agrees with the exchange, which was asked at the start",
+    ),
+    UNRECORDED: Words(
+        "the position is saved, but Redis took no lines for its audit trail or the history: something else is in their "
+        "place",
+        "stop whatever else writes the keeper's keys, and rename the key that `exitkeeper doctor` names: a new trail "
+        "begins by itself; the lines that it lacks are in failures.jsonl in data_dir",
     ),
     "snapshot.conflict": Words(
         "another state of this position is stored already, so this one was dropped",

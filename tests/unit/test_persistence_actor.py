@@ -2,15 +2,18 @@
 
 import inspect
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar, cast
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from persistence import lease
 from persistence.actor import PersistenceActor
-from persistence.failure_log import Failure, MemoryFailureLog
+from persistence.failure_log import UNRECORDED, Failure, MemoryFailureLog
 from persistence.lease import Lease, LeaseBoard
 from persistence.memory_store import MemoryServer, MemoryStore
 from persistence.messages import (
@@ -786,3 +789,44 @@ def test_the_failure_log_tells_an_outage_from_its_beginning_to_its_end(keeper: K
         "snapshot.saved",
         "store.reachable",
     ]
+
+
+def test_what_the_trail_does_not_take_is_kept_here_and_the_save_is_acknowledged(keeper: Keeper) -> None:
+    """A refused line costs nobody its acknowledgement, is not tried again, and is not forgotten either."""
+    keeper.server.shard(SHARD).trail_refuses = "WRONGTYPE"
+    writes = keeper.writes
+    keeper.tell(save(keeper, 1, events=[{"n": 1}]), save(keeper, 1, position_id="q"))
+    keeper.tell(save(keeper, 2, events=[{"n": 2}], closed=True))
+    assert [(told.position_id, told.version) for told in keeper.position.take(Saved)] == [("p", 1), ("q", 1), ("p", 2)]
+    assert keeper.writes == writes + 2
+    revision = keeper.store.fence(SHARD).revision
+    keeper.sleep(60)
+    assert keeper.store.fence(SHARD).revision == revision
+    assert keeper.reachable == []
+    kept = [line for line in keeper.log.failures if line.kind == UNRECORDED]
+    assert [(line.position_id, line.events, line.state) for line in kept] == [
+        ("p", ({"n": 1},), None),
+        ("p", ({"n": 2},), {"change": 2}),
+    ]
+    assert keeper.log.spills(SHARD) == {}
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    """The log of this test, which is quiet in the others."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(**before)
+
+
+def test_that_the_trail_takes_nothing_is_said_once_until_it_is_over(keeper: Keeper, logged: list[Any]) -> None:
+    """Each lost line is written down; the log is not filled with the same sentence."""
+    for change, refuses in enumerate(("WRONGTYPE", "WRONGTYPE", "", "WRONGTYPE"), 1):
+        keeper.server.shard(SHARD).trail_refuses = refuses
+        keeper.tell(save(keeper, change, events=[{"n": change}]))
+    said = [line for line in logged if line["event"] == UNRECORDED]
+    assert len(said) == 2
+    assert all(line["why"] and line["remedy"] for line in said)
+    assert len([line for line in keeper.log.failures if line.kind == UNRECORDED]) == 3

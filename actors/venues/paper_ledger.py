@@ -194,7 +194,7 @@ class PaperExchange:
             for durable in (False, True):
                 with self._tables.transaction(durable=durable):
                     maybe = self._tables.maybe_due(tick.symbol, min(prices), max(prices))
-                    hits = [order for order in maybe if triggered(order, quote) or is_crossed(order, quote)]
+                    hits = [order for order in maybe if self._is_due(order, quote)]
                     waiting = self.matching.partial_fill is not None and self.pending.has_rests(tick.symbol)
                     if (hits or waiting) and not durable:
                         continue
@@ -307,6 +307,9 @@ class PaperExchange:
             )
         )
         return order if stop else self.matching.arrive(order, quote)
+
+    def _is_due(self, order: OrderRow, quote: Quote) -> bool:
+        return triggered(order, quote) or is_crossed(order, quote)
 
     def _checked_trigger(self, request: OrderRequest, quote: Quote) -> Decimal:
         """The trigger price of a stop that may rest. Raises OrderRejected and VenueUnavailable."""

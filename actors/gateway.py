@@ -83,7 +83,12 @@ class GatewayActor(pykka.ThreadingActor):
         )
         self._feed = AccountFeed(parts, self.actor_ref, self._inquiries.settle)
         self._emergencies = Emergencies(
-            venue=parts.venue, settings=parts.settings, order_tag=parts.order_tag, sign=self._sign, track=self._track
+            venue=parts.venue,
+            settings=parts.settings,
+            order_tag=parts.order_tag,
+            sign=self._sign,
+            track=self._track,
+            later=self._later,
         )
         self._past_lease = PastLease(parts=parts, track=self._track, submit=self._submit, refuse=self._not_sent)
         self._log = structlog.get_logger().bind(account=parts.settings.name)

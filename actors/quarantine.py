@@ -20,6 +20,7 @@ from actors.venues.base import (
     AccountAnswered,
     AccountRequest,
     OrderAnswered,
+    OrderRejected,
     OrderRequest,
     RequestFailed,
     Venue,
@@ -38,6 +39,7 @@ class EmergencyStop:
     symbol: str
     position: Position | None
     order_tag: str
+    attempt: int = 0
 
 
 def resting_stops(order_tag: str, slot: AccountAnswered) -> list[VenueOrder]:
@@ -128,13 +130,17 @@ class Emergencies:
         order_tag: str,
         sign: Callable[[], int | None],
         track: Callable[[EmergencyStop], str],
+        later: Callable[[object, float], None],
     ) -> None:
-        """`sign` gives the time to sign with, None without a lease; `track` registers a request and names it."""
+        """`sign` gives the time to sign with, None without a lease; `track` registers a request and names it; `later`
+        brings a message back after so many seconds.
+        """
         self._venue = venue
         self._settings = settings
         self._order_tag = order_tag
         self._sign = sign
         self._track = track
+        self._later = later
 
     def begin(self, message: EnsureStop) -> None:
         """Read the slot first: where our stop rests, nothing else is to be done."""
@@ -143,6 +149,7 @@ class Emergencies:
             symbol=message.symbol,
             position=message.position,
             order_tag=self._order_tag,
+            attempt=message.attempt,
         )
         if not message.symbol:
             tell_outcome(stop, None, why="its snapshot cannot be read, so nobody knows what it holds")
@@ -159,8 +166,7 @@ class Emergencies:
     def on_answer(self, stop: EmergencyStop, answer: object) -> None:
         """The slot as it is, the outcome of an emergency stop, or None when the venue was silent."""
         if not isinstance(answer, AccountAnswered):
-            known = answer if isinstance(answer, OrderAnswered | RequestFailed) else None
-            tell_outcome(stop, known, why="the venue did not answer in time" if answer is None else "")
+            self._on_outcome(stop, answer)
             return
         missing = uncovered(stop, answer)
         if answer.position is None or missing == 0:
@@ -179,7 +185,30 @@ class Emergencies:
                 signed_at=signed_at,
                 expires_after_seconds=self._settings.request_expiry_seconds,
             )
-        if request is None:
-            tell_outcome(stop, None)
-        else:
+        if request is not None:
             self._venue.submit(replace(request, request_id=self._track(stop)))
+        elif signed_at is None:
+            self._again(stop, None, "the lease of its shard is not ours for long enough to place one")
+        else:
+            tell_outcome(stop, None)
+
+    def _on_outcome(self, stop: EmergencyStop, answer: object) -> None:
+        """Placed, definitely refused, or nobody knows: then the slot is read again, past the request's expiry."""
+        match answer:
+            case OrderAnswered(order=VenueOrder()):
+                tell_outcome(stop, answer)
+            case RequestFailed(error=OrderRejected()):
+                tell_outcome(stop, answer)
+            case RequestFailed():
+                self._again(stop, answer, "")
+            case _:
+                self._again(stop, None, "the venue did not answer in time")
+
+    def _again(self, stop: EmergencyStop, answer: RequestFailed | None, why: str) -> None:
+        if stop.attempt == 0:
+            tell_outcome(stop, answer, why=why)
+        wait = self._settings.request_expiry_seconds + self._settings.clock_skew_seconds
+        message = EnsureStop(
+            position_id=stop.position_id, symbol=stop.symbol, position=stop.position, attempt=stop.attempt + 1
+        )
+        self._later(message, wait)

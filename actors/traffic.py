@@ -304,3 +304,4 @@ class EnsureStop:
     position_id: str
     symbol: str
     position: Position | None
+    attempt: int = 0

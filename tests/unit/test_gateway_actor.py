@@ -44,6 +44,7 @@ from actors.venues.base import (
     VenueUnavailable,
 )
 from persistence.lease import Lease, LeaseBoard
+from tests.unit.driver import opened
 
 SYMBOL = "BTC/USDT:USDT"
 EXPIRY, SKEW = 5.0, 1.0
@@ -488,3 +489,33 @@ def test_a_venue_that_is_silent_about_a_quarantined_slot_is_told(lines: list[Any
     told = [line for line in lines if line["event"] == "position.unprotected"]
     assert len(told) == 1
     assert "in time" in told[0]["why"]
+
+
+def test_an_emergency_stop_without_an_answer_is_looked_for_before_it_is_placed_again(lines: list[Any]) -> None:
+    """The slot is read past the request's expiry: there, it is verified; not there, the same id is sent once more."""
+    bench = Bench()
+    position = opened({"stop": {"percent": "5"}}, quantity=Decimal(1), entry=60000, order_tag="0badc0de").position
+    bench.tell(EnsureStop(position_id="p1", symbol=SYMBOL, position=position))
+    bench.tell(held_without_stop(bench.venue.requests[-1]))
+    (first,) = bench.venue.of(OrderRequest)
+    bench.run(13)
+    reads = bench.venue.of(base.AccountRequest)
+    assert len(reads) > 1
+    assert len(bench.venue.of(OrderRequest)) == 1
+    bench.tell(held_without_stop(reads[-1]))
+    (_, second) = bench.venue.of(OrderRequest)
+    assert second.client_order_id == first.client_order_id
+    bench.run(13)
+    rests = replace(
+        order(OrderState.OPEN),
+        client_order_id=second.client_order_id,
+        kind=OrderKind.STOP_MARKET,
+        quantity=Decimal(1),
+        filled=Decimal(0),
+        reduce_only=True,
+    )
+    bench.tell(replace(held_without_stop(bench.venue.of(base.AccountRequest)[-1]), orders=(rests,)))
+    bench.run(60)
+    assert len(bench.venue.of(OrderRequest)) == 2
+    told = [line["event"] for line in lines if line["event"].startswith("position.")]
+    assert told == ["position.unprotected", "position.protected"]

@@ -115,7 +115,7 @@ def open_exchange(dialect: type[Dialect], wires: Wires) -> Any:
     exchange.verbose = False
     exchange.timeout_on_exit = 0
     if settings.demo:
-        exchange.enable_demo_trading(True)
+        dialect.use_demo(exchange)
     if settings.endpoint is not None:
         dialect.point_at(exchange.urls, settings.endpoint)
     return exchange
@@ -164,11 +164,12 @@ class Rules(_Base):  # type: ignore[misc]
 
     def sign(self, *args: Any, **kwargs: Any) -> Any:
         """Let the dialect put its last hand on the signed request."""
-        signed = super().sign(*args, **kwargs)
         call = CALL.get()
         expiry = self.wires.settings.read_window_seconds
         if call is not None and call.signed_at is not None:
             expiry = call.expires_after_seconds
+        self.dialect.before_sign(self, expiry)
+        signed = super().sign(*args, **kwargs)
         return self.dialect.sign(signed, expiry, self.wires.milliseconds())
 
     async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:

@@ -119,6 +119,16 @@ class Dialect(ABC):
         urls["api"] = _moved(urls["api"], endpoint.rstrip("/"))
 
     @classmethod
+    def use_demo(cls, exchange: Any) -> None:
+        """Lead `exchange` to the exchange's own paper trading."""
+        exchange.enable_demo_trading(True)
+
+    @classmethod
+    def before_sign(cls, exchange: Any, expires_after_seconds: float) -> None:
+        """What ccxt signs with but takes from the object itself: a receive window, say. Nothing runs in between."""
+        del exchange, expires_after_seconds
+
+    @classmethod
     def sign(cls, signed: dict[str, Any], expires_after_seconds: float, timestamp_milliseconds: int) -> dict[str, Any]:
         """A last hand on what ccxt signed (`url`, `method`, `headers`, `body`): a header for the expiry, say."""
         del expires_after_seconds, timestamp_milliseconds

@@ -93,11 +93,12 @@ def parse_address(url: str) -> Address:
     login, _, hosts = authority.rpartition("@")
     username, _, password = login.partition(":")
     kind = Kind(group)
+    nodes = tuple(_nodes(hosts, 26379 if kind is Kind.SENTINEL else 6379))
     service, db = _service_and_db(kind, path)
     return Address(
         kind=kind,
         url=url,
-        nodes=tuple(_nodes(hosts, 26379 if kind is Kind.SENTINEL else 6379)),
+        nodes=nodes,
         service=service,
         db=db,
         tls=protocol == "rediss",

@@ -11,13 +11,14 @@ from typing import Final
 
 from actors.domain.model import Plan
 from actors.settings import AccountSettings
+from persistence.address import secrets_of
 
 DEFAULT_PORT: Final = 8321
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """Where Redis is; without a URL the service runs one of its own in the data directory."""
+    """Where Redis is, as persistence/address.py reads it; without a URL the service runs one in the data directory."""
 
     url: str | None = field(default=None, repr=False)
 
@@ -118,8 +119,6 @@ class Config:
             live = account.live
             if live is not None:
                 found += [live.api_key, live.secret, live.password, live.private_key]
-        if self.redis.url and "@" in self.redis.url:
-            # The whole part before the host, and the password by itself: an error may show either.
-            credentials = self.redis.url.partition("://")[2].rpartition("@")[0]
-            found += [credentials, credentials.partition(":")[2]]
+        if self.redis.url:
+            found += secrets_of(self.redis.url)
         return tuple(value for value in found if value)

@@ -4,18 +4,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from actors.domain.errors import PlanRefused
 from actors.domain.model import Plan
 from actors.domain.plans import RUNNER, parse_plan
+from persistence.address import parse_address
 from service.config import DEFAULT_PORT, AccountConfig, Config, HttpConfig, RedisConfig
 from service.config_accounts import parse_account
 from service.config_reader import Section
 from service.hosts import is_loopback
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 def parse_config(values: Mapping[str, Any], problems: list[str], path: Path | None) -> Config:
@@ -43,8 +42,11 @@ def _redis(section: Section | None) -> RedisConfig:
     if url is None:
         if "url" not in section.values:
             section.problem("url", "is missing; give it, or leave [redis] out for the embedded server")
-    elif urlsplit(url).scheme not in _SCHEMES:
-        section.problem("url", f"must begin with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}")
+    else:
+        try:
+            parse_address(url)
+        except ValueError as error:
+            section.problem("url", str(error))
     return RedisConfig(url=url)
 
 

@@ -146,6 +146,8 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         ('[accounts."a b"]\nvenue = "paper"\n', "letters, digits"),
         ("[accounts.paper]\n", "accounts.paper.venue: is missing"),
         ("[redis]\n", "redis.url: is missing"),
+        ('[redis]\nurl = "redis+sentinel://h:1"\n', "redis.url: must end with the name of the service"),
+        ('[redis]\nurl = "redis+cluster://h:1/1"\n', "redis.url: names a database"),
         ("a = \n", "is not TOML"),
         ('[accounts.paper]\nvenue = "paper"\nmax_deviation_percent = "nan"\n', "must be a plain decimal"),
         ('[accounts.paper]\nvenue = "paper"\nmax_deviation_percent = "1e9"\n', "must be a plain decimal"),
@@ -196,12 +198,27 @@ def test_unknown_variables_are_problems_and_foreign_ones_are_not(tmp_path: Path)
     )
 
 
+def test_every_form_of_a_redis_url_is_taken_and_its_secrets_are_known(tmp_path: Path) -> None:
+    """What they are is kept out of every log."""
+    for url in (
+        "unix:///a/redis.sock",
+        "rediss://user:hush@example:6379/0",
+        "redis+sentinel://user:hush@one:26379,two/keeper/1?sentinel_password=hush-too",
+        "redis+cluster://user:hush@one:6379,two:6379",
+    ):
+        config = read(tmp_path, "", EXITKEEPER_REDIS__URL=url)
+        assert config.redis.url == url
+        assert "hush" not in repr(config)
+        assert ("hush" in config.secrets()) == ("hush" in url)
+        assert ("hush-too" in config.secrets()) == ("hush-too" in url)
+
+
 def test_a_problem_never_repeats_a_secret(tmp_path: Path) -> None:
     """Problems are printed."""
     text = problems(
         tmp_path,
         "",
-        EXITKEEPER_REDIS__URL="postgres://:hush@x/0",
+        EXITKEEPER_REDIS__URL="redis+sentinel://:hush@x/y?sentinel_word=hush",
         EXITKEEPER_HTTP__TOKEN="{hush",  # noqa: S106
         EXITKEEPER_X="hush",
     )

@@ -24,7 +24,7 @@ class ReachedVenue(PaperVenue):
 
     listener: Ref
     watched: list[str]
-    silent: bool = False
+    own_time = True
 
     @property
     def traits(self) -> VenueTraits:
@@ -35,7 +35,7 @@ class ReachedVenue(PaperVenue):
             expires_requests=True,
             live_money=True,
             lockstep=False,
-            own_time=True,
+            own_time=self.own_time,
             subscribes=True,
         )
 
@@ -211,3 +211,22 @@ def test_what_a_stream_reports_is_read_back(tmp_path: Path, seed: int) -> None:
     keeper.moves(59000)
     assert keeper.position().phase is Phase.CLOSED
     assert keeper.exchange.asked.count(("look_up", stop)) > before
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_read_just_after_a_fill_is_read_again(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads lag behind reports: what was booked a moment ago may be missing in them, and is no excess of anybody's."""
+    monkeypatch.setattr(ReachedVenue, "own_time", False)
+    keeper = keeper_at(tmp_path, seed)
+    keeper.reach("paper", "other")
+    keeper.opened()
+    keeper.run(5)
+    keeper.add_prices([60600])
+    while keeper.position().remaining == 1:
+        keeper.run(0.05)
+    keeper.faults.next("read_account", behind_executions=1)
+    tell(keeper.venues["paper"].listener, StreamRestored(account="paper"))
+    keeper.run(10)
+    assert keeper.told("position.external_change") == []
+    assert keeper.position().excess == 0
+    assert len(keeper.faults.taken) == 1

@@ -10,9 +10,6 @@ Facts: https://bybit-exchange.github.io/docs/v5/ (order/create-order, order/open
 order/execution, position, error).
 """
 
-import asyncio
-import hashlib
-import hmac
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -32,9 +29,19 @@ from actors.venues.ccxt.bybit_rows import (
     position_of,
     trade_of,
 )
-from actors.venues.ccxt.dialect import Dialect, Finding, Holding, Readiness, StreamSpec, number
-from actors.venues.ccxt.errors import NoAnswer, NotSent, RestError
-from actors.venues.ccxt.plain import DAY, MILLISECOND, MINUTE, candles_of, decimal_text, milliseconds, or_none
+from actors.venues.ccxt.bybit_streams import BybitStreams
+from actors.venues.ccxt.dialect import Finding, Holding, Readiness, number
+from actors.venues.ccxt.errors import NoAnswer, RestError
+from actors.venues.ccxt.plain import (
+    DAY,
+    MILLISECOND,
+    MINUTE,
+    candles_of,
+    decimal_text,
+    explained,
+    milliseconds,
+    or_none,
+)
 
 WEEK: Final = 7 * DAY
 HISTORY_WEEKS: Final = 4
@@ -44,13 +51,10 @@ CANDLE_ROWS: Final = 1000
 MAXIMUM_PAGES: Final = 200
 GONE: Final = "110001"
 OWN_ID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
-ORDERS, PRICES = "orders", "prices"
-LOGIN_SECONDS: Final = 10
-TICKER: Final = {"mark": "markPrice", "last": "lastPrice", "bid": "bid1Price", "ask": "ask1Price"}
 MODE_HELP: Final = "switch the account's linear contracts to one-way mode on Bybit"
 
 
-class Bybit(Dialect):
+class Bybit(BybitStreams):
     """Bybit's own words."""
 
     exchange_id = "bybit"
@@ -66,6 +70,11 @@ class Bybit(Dialect):
         del settings
         options = {"defaultType": "swap", "fetchMarkets": {"types": ["linear"]}}
         return {"has": {"fetchCurrencies": False}, "options": options}
+
+    @classmethod
+    def before_sign(cls, exchange: Any, expires_after_seconds: float) -> None:
+        """The receive window is signed, and an option of ccxt's object."""
+        exchange.options["recvWindow"] = int(expires_after_seconds * 1000)
 
     @classmethod
     def refusal(cls, status: int, body: Any) -> tuple[str, str] | None:
@@ -225,7 +234,7 @@ class Bybit(Dialect):
     async def open_orders(self, symbol: str) -> Sequence[VenueOrder]:
         """Plain and conditional orders come in one list."""
         rows = await self._rows("order_realtime", {"symbol": self._id(symbol), "openOnly": 0}, ORDER_ROWS)
-        orders = [await self._order(symbol, row) for row in rows]
+        orders = [explained(await self._order(symbol, row)) for row in rows]
         return [order for order in orders if order.state is OrderState.OPEN]
 
     async def trades(self, symbol: str, since: Micros) -> Sequence[Trade]:
@@ -289,97 +298,11 @@ class Bybit(Dialect):
 
         return await candles_of(page, since=since, now=self._now(), rows=CANDLE_ROWS)
 
-    # -- streams -------------------------------------------------------------------------------------------------------
-
-    def streams(self) -> Sequence[StreamSpec]:
-        """Orders on one, tickers on the other; both are pinged, and each pong counts as life."""
-        settings = self.settings
-        return (
-            StreamSpec(name=ORDERS, private=True, silent_after_seconds=settings.private_silence_seconds, pongs=True),
-            StreamSpec(name=PRICES, private=False, silent_after_seconds=settings.price_silence_seconds),
-        )
-
-    def _url(self, stream: str) -> str:
-        urls = self.exchange.urls["api"]["ws"]
-        url = urls["private"]["contract"] if stream == ORDERS else urls["public"]["linear"]
-        found: str = self.exchange.implode_hostname(url)
-        return found
-
-    async def hold(self, stream: str, symbols: Sequence[str]) -> None:
-        """Subscribed once the exchange says so: for orders it wants to know who asks first."""
-        if stream == ORDERS:
-            expires = str(self.exchange.milliseconds() + LOGIN_SECONDS * 1000)
-            signature = hmac.new(self.settings.secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256)
-            first = {"op": "auth", "args": [self.settings.api_key, expires, signature.hexdigest()]}
-            await self.exchange.listen(self._url(stream), [first], lambda: None)
-            return
-        topics = [self._ticker(symbol) for symbol in symbols]
-        first = {"op": "subscribe", "args": topics, "req_id": PRICES}
-        # Without symbols there is nothing to subscribe, hence nothing to wait for.
-        up = (lambda: None) if topics else (lambda: self.desk.stream_up(PRICES))
-        await self.exchange.listen(self._url(stream), [first] if topics else [], up)
-
-    def _ticker(self, symbol: str) -> str:
-        return f"tickers.{self._id(symbol)}"
-
-    async def follow(self, stream: str, symbol: str) -> None:
-        """One more ticker."""
-        if stream == PRICES:
-            await self.exchange.say(self._url(stream), {"op": "subscribe", "args": [self._ticker(symbol)]})
-
-    def on_message(self, stream: str, message: Any) -> bool:
-        """Acknowledgements, orders and tickers; a ticker after the first tells only what changed."""
-        if not isinstance(message, dict):
-            return False
-        operation, topic = message.get("op"), str(message.get("topic", ""))
-        if operation in ("auth", "subscribe"):
-            self._acknowledged(stream, operation, message)
-            return True
-        if topic == "order":
-            for row in message["data"]:
-                symbol = self._symbols().get(row["symbol"])
-                if symbol is not None:
-                    self.desk.order_changed(symbol, row["orderLinkId"] or row["orderId"], kind_of(row))
-            return True
-        if topic == "position":
-            self.desk.account_changed()
-            return True
-        if topic.startswith("tickers."):
-            row = message["data"]
-            symbol = self._symbols().get(row.get("symbol", topic.removeprefix("tickers.")))
-            told = {name: or_none(row[field]) for name, field in TICKER.items() if row.get(field)}
-            if symbol is not None and told:
-                self.desk.price(symbol, int(message["ts"]) * MILLISECOND, **told)
-            return True
-        return False
-
-    def _acknowledged(self, stream: str, operation: str, message: dict[str, Any]) -> None:
-        if not message.get("success", True) or message.get("retCode", 0) != 0:
-            self.desk.broken(stream, f"{operation} was refused: {message.get('ret_msg') or message.get('retMsg')}")
-        elif operation == "auth":
-            subscribe = {"op": "subscribe", "args": ["order", "position"]}
-            self._saying = asyncio.ensure_future(self.exchange.say(self._url(stream), subscribe))
-        else:
-            self.desk.stream_up(stream)
-
     # -- small things --------------------------------------------------------------------------------------------------
 
     def _now(self) -> Micros:
         at: int = self.exchange.milliseconds()
         return at * MILLISECOND
-
-    def _id(self, symbol: str) -> str:
-        market = (self.exchange.markets or {}).get(symbol)
-        if market is None:
-            raise NotSent("unknown_symbol", f"Bybit has no {symbol}")
-        found: str = market["id"]
-        return found
-
-    def _markets(self) -> list[dict[str, Any]]:
-        return [market for market in self.exchange.markets.values() if market["swap"] and market["linear"]]
-
-    def _symbols(self) -> dict[str, str]:
-        return {market["id"]: market["symbol"] for market in self._markets()}
 
     async def _rows(self, endpoint: str, query: dict[str, Any], limit: int) -> list[dict[str, Any]]:
         """Every page of a list."""

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from actors.domain.events import OrderState, Trade
-from actors.domain.model import ZERO, Instrument, OrderKind, OrderSide, Side, Source
+from actors.domain.model import Instrument, OrderKind, OrderSide, Side, Source
 from actors.venues.base import (
     OrderRejected,
     OrderUnknown,
@@ -14,7 +14,7 @@ from actors.venues.base import (
 )
 from actors.venues.ccxt.dialect import number
 from actors.venues.ccxt.errors import NoAnswer, RestError
-from actors.venues.ccxt.plain import MILLISECOND, or_none
+from actors.venues.ccxt.plain import MILLISECOND, filled_by, or_none
 
 TRIGGER_BY: Final = {Source.MARK: "MarkPrice", Source.LAST: "LastPrice"}
 CAUSES: Final = {"AdlTrade": "adl", "BustTrade": "liquidated"}
@@ -100,11 +100,7 @@ def trade_of(symbol: str, row: dict[str, Any]) -> Trade:
 
 
 def order_of(symbol: str, row: dict[str, Any], trades: tuple[Trade, ...]) -> VenueOrder:
-    """One order with its trades. Raises NoAnswer while the exchange lists fewer than it says were executed."""
-    filled = number(row["cumExecQty"] or 0)
-    told = sum((trade.quantity for trade in trades), ZERO)
-    if told < filled:
-        raise NoAnswer(f"{filled} was executed, but the list of executions has only {told} so far")
+    """One order with its trades, which may have come later than the order or lag behind it."""
     state = STATES.get(row["orderStatus"])
     if state is None:
         raise NoAnswer(f"an order status nobody knows: {row['orderStatus']}")
@@ -115,7 +111,7 @@ def order_of(symbol: str, row: dict[str, Any], trades: tuple[Trade, ...]) -> Ven
         kind=kind_of(row),
         side=OrderSide(row["side"].lower()),
         quantity=number(row["qty"]),
-        filled=told,
+        filled=max(number(row["cumExecQty"] or 0), filled_by(trades)),
         state=state,
         reduce_only=bool(row["reduceOnly"]),
         trigger_price=or_none(row.get("triggerPrice")),

@@ -34,7 +34,7 @@ from actors.venues.ccxt.okx_rows import (
     trade_of,
 )
 from actors.venues.ccxt.okx_streams import OkxStreams
-from actors.venues.ccxt.plain import DAY, MILLISECOND, candles_of, decimal_text, milliseconds, or_none
+from actors.venues.ccxt.plain import DAY, MILLISECOND, candles_of, decimal_text, explained, milliseconds, or_none
 
 ROWS: Final = 100
 MAXIMUM_PAGES: Final = 200
@@ -66,6 +66,11 @@ class Okx(OkxStreams):
         """Swaps only; ccxt would load spot, futures, options and every currency as well."""
         del settings
         return {"has": {"fetchCurrencies": False}, "options": {"fetchMarkets": {"types": ["swap"]}}}
+
+    @classmethod
+    def use_demo(cls, exchange: Any) -> None:
+        """Demo trading is the same place, and a header."""
+        exchange.set_sandbox_mode(True)
 
     @classmethod
     def sign(cls, signed: dict[str, Any], expires_after_seconds: float, timestamp_milliseconds: int) -> dict[str, Any]:
@@ -280,7 +285,7 @@ class Okx(OkxStreams):
             ask = self.exchange.private_get_trade_orders_algo_pending
             rows = await self._pages(ask, "algoId", ordType=kind, **query)
             found += [await self._algo_order(contract, row) for row in rows]
-        return [order for order in found if order.state is OrderState.OPEN]
+        return [explained(order) for order in found if order.state is OrderState.OPEN]
 
     async def trades(self, symbol: str, since: Micros) -> Sequence[Trade]:
         """Fills, each traced to the order of ours that made it."""

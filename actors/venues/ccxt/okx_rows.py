@@ -12,7 +12,7 @@ from actors.domain.model import ZERO, Instrument, OrderKind, OrderSide, Side, So
 from actors.venues.base import OrderRejected, OrderUnknown, VenueError, VenueOrder, VenuePosition, VenueUnavailable
 from actors.venues.ccxt.dialect import number
 from actors.venues.ccxt.errors import NoAnswer, RestError
-from actors.venues.ccxt.plain import MILLISECOND, or_none
+from actors.venues.ccxt.plain import MILLISECOND, filled_by, or_none
 
 TRIGGER_TYPES: Final = {Source.MARK: "mark", Source.LAST: "last"}
 STATES: Final = {
@@ -136,11 +136,7 @@ def trade_of(contract: Contract, row: dict[str, Any], client_order_id: str, caus
 
 
 def order_of(contract: Contract, row: dict[str, Any], trades: tuple[Trade, ...]) -> VenueOrder:
-    """A plain order with its trades. Raises NoAnswer while fewer are listed than it says were executed."""
-    filled = number(row["accFillSz"] or 0) * contract.size
-    told = sum((trade.quantity for trade in trades), ZERO)
-    if told < filled:
-        raise NoAnswer(f"{filled} was executed, but the list of fills has only {told} so far")
+    """A plain order with its trades, which may have come later than the order or lag behind it."""
     state = STATES.get(row["state"])
     if state is None:
         raise NoAnswer(f"an order state nobody knows: {row['state']}")
@@ -152,7 +148,7 @@ def order_of(contract: Contract, row: dict[str, Any], trades: tuple[Trade, ...])
         kind=OrderKind.LIMIT if limit else OrderKind.MARKET,
         side=OrderSide(row["side"]),
         quantity=number(row["sz"]) * contract.size,
-        filled=told,
+        filled=max(number(row["accFillSz"] or 0) * contract.size, filled_by(trades)),
         state=state,
         reduce_only=row["reduceOnly"] == "true",
         trigger_price=None,

@@ -4,9 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from actors.domain.model import Micros
-from actors.venues.base import Candle
+from actors.domain.events import Trade
+from actors.domain.model import ZERO, Micros
+from actors.venues.base import Candle, VenueOrder
 from actors.venues.ccxt.dialect import number
+from actors.venues.ccxt.errors import NoAnswer
 
 MILLISECOND: Final = 1000
 MINUTE: Final = 60_000_000
@@ -29,6 +31,18 @@ def or_none(value: Any) -> Decimal | None:
     """A price; None where there is none, which exchanges write as nothing, as an empty text or as zero."""
     found = number(value) if value not in (None, "") else None
     return found if found else None
+
+
+def filled_by(trades: Sequence[Trade]) -> Decimal:
+    """What these trades come to."""
+    return sum((trade.quantity for trade in trades), ZERO)
+
+
+def explained(order: VenueOrder) -> VenueOrder:
+    """The order, whose trades must explain its fill; NoAnswer where they do not yet."""
+    if filled_by(order.trades) != order.filled:
+        raise NoAnswer(f"the trades of {order.client_order_id or order.venue_order_id} do not explain its fill yet")
+    return order
 
 
 async def candles_of(

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 SCHEMES = (
@@ -120,6 +121,19 @@ def secrets_of(url: str) -> Iterator[str]:
         name, _, value = part.partition("=")
         if "password" in name:
             yield from (value, unquote(value.replace("+", " ")))
+
+
+def slots_of(reply: Any, asked: Node) -> list[tuple[int, int, Node]]:
+    """The map in an answer to CLUSTER SLOTS: first slot, last slot, primary. Raises ValueError."""
+    slots: list[tuple[int, int, Node]] = []
+    try:
+        for first, last, primary, *_ in reply:
+            host = (primary[0] or b"").decode()
+            # A node that does not know under which name it is reached leaves it out: then it is that of whoever told.
+            slots.append((int(first), int(last), Node(asked.host if host in ("", "?") else host, int(primary[1]))))
+    except (TypeError, IndexError, AttributeError, ValueError):
+        raise ValueError(f"what answers at {asked} is no node of a Cluster") from None
+    return slots
 
 
 def _server(url: str) -> Address:

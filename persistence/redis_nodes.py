@@ -5,7 +5,6 @@ A Sentinel's word is checked against the server's own role, a Cluster's map by t
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import redis
@@ -14,7 +13,7 @@ from redis.exceptions import ClusterDownError, MovedError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from persistence.address import Address, Kind, Node, parse_address
+from persistence.address import Address, Kind, Node, parse_address, slots_of
 from persistence.redis_commands import Keys
 from persistence.redis_connection import (
     Command,
@@ -137,8 +136,8 @@ class Cluster:
         silent: list[Node] = []
         for index, node in enumerate(self._asked):
             try:
-                slots = _slots_of(self._connection(node).call("CLUSTER", "SLOTS"), node)
-            except (RedisError, OSError) as error:
+                slots = slots_of(self._connection(node).call("CLUSTER", "SLOTS"), node)
+            except (RedisError, OSError, ValueError) as error:
                 self._connection(node).close()
                 trouble = error
                 silent.append(node)
@@ -157,18 +156,6 @@ class Cluster:
         for node in set(self._connections) - serving:
             self._connections.pop(node).close()
         self._asked = [node for node in self._asked if node in serving or node in self._seeds]
-
-
-def _slots_of(reply: Any, asked: Node) -> list[tuple[int, int, Node]]:
-    """The map in an answer to CLUSTER SLOTS: first slot, last slot, primary."""
-    slots: list[tuple[int, int, Node]] = []
-    with suppress(TypeError, ValueError, IndexError, AttributeError):
-        for first, last, primary, *_ in reply:
-            host = (primary[0] or b"").decode()
-            # A node that does not know under which name it is reached leaves it out: then it is that of whoever told.
-            slots.append((int(first), int(last), Node(asked.host if host in ("", "?") else host, int(primary[1]))))
-        return slots
-    raise RedisConnectionError("what answers is no node of a Cluster")
 
 
 class Route:

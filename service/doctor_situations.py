@@ -15,6 +15,7 @@ from persistence.failure_log import (
     SETTLED,
     SPILLED,
     UNREACHABLE,
+    UNRECORDED,
     Failure,
     latest_spills,
     read_failures,
@@ -38,6 +39,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "snapshot.stale_owner": "another owner",
     "snapshot.failed": "failed saves",
     "snapshot.discarded": "old unsaved changes",
+    UNRECORDED: "audit trail",
 }
 
 # What a reason of /readyz says, in the order in which they are looked for; its name here, and what to do.

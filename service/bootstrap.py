@@ -1,10 +1,8 @@
 """The one place where everything is wired together; nobody else names the Redis store or a concrete venue."""
 
-import fcntl
 import os
-import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,11 +16,18 @@ from actors.health import HealthActor, HealthParts
 from actors.messages import DrainService
 from actors.roster import SupervisorParts
 from actors.runtime.base import Ref, Runtime, tell
+from actors.runtime.system_clock import SystemClock
 from actors.runtime.threads import ThreadRuntime
 from actors.settings import AccountSettings
 from actors.supervisor import SupervisorActor
 from actors.traffic import Boot, Watch
 from actors.venues.base import Venue
+from actors.venues.ccxt.client import LiveExtraMissing
+from actors.venues.ccxt.doctor import probe_account
+from actors.venues.ccxt.settings import CcxtSettings
+from actors.venues.ccxt.venue import open_ccxt_venue
+from actors.venues.exchange_options import JOURNAL, KEYS, lock_exchange, settings_of
+from actors.venues.exchange_server import ExchangeServer
 from actors.venues.paper import PaperVenue
 from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySettings, SymbolSettings, WalkSettings
 from persistence.actor import PersistenceActor
@@ -31,17 +36,14 @@ from persistence.lease import LeaseBoard, boottime
 from persistence.redis_server import EmbeddedRedis
 from persistence.redis_store import RedisStore
 from persistence.store import Store
-from service.config import AccountConfig, Config
+from service.config import AccountConfig, Config, LiveConfig
+from service.data_dir import CannotStart, installation_tag, lock_data_dir, place_of
 from service.event_hub import EventHub
 from service.http import create_app
 from service.http_server import HttpServer
 
 DRAIN_SECONDS = 15.0
 PAPER_FEE_PERCENT = Decimal("0.05")
-
-
-class CannotStart(Exception):
-    """The service cannot start here; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +171,7 @@ class Application:
         config = self.config
         self._lock = lock_data_dir(config.data_dir)
         order_tag = installation_tag(config.data_dir)
-        place = _place(self._lock)
+        place = place_of(self._lock)
         url = config.redis.url
         before_connect: Callable[[], None] | None = None
         if url is None:
@@ -274,71 +276,52 @@ def _ensurer(server: EmbeddedRedis) -> Callable[[], None]:
     return ensure
 
 
-# -- the data directory ------------------------------------------------------------------------------------------------
-
-
-def lock_data_dir(data_dir: Path) -> IO[str]:
-    """Hold the data directory for this process; the kernel lets go of it when the process ends, however it ends."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (data_dir / "lock").open("a+")
-    except OSError as error:
-        raise CannotStart(
-            f"the data directory {data_dir} cannot be used: {error}; name another with --data-dir"
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        message = f"another keeper (pid {holder}) runs on {data_dir}; stop it, or use another --data-dir"
-        raise CannotStart(message) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
-
-
-def _place(lock: IO[str]) -> str:
-    """Which kernel and which file hold the lock: a copy of the data directory is another place."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot = secrets.token_hex(8)
-    status = os.fstat(lock.fileno())
-    return f"{boot}/{status.st_dev:x}-{status.st_ino:x}"
-
-
-def installation_tag(data_dir: Path) -> str:
-    """Eight hex digits that mark this installation's orders; made once, kept in the data directory."""
-    path = data_dir / "installation"
-    if path.exists():
-        tag = path.read_text(encoding="ascii").strip()
-        if len(tag) != 8 or any(digit not in "0123456789abcdef" for digit in tag):
-            raise CannotStart(f"{path} must hold 8 hex digits; restore it, or its orders cannot be recognised")
-        return tag
-    tag = secrets.token_hex(4)
-    draft = path.with_suffix(".new")
-    with draft.open("w", encoding="ascii") as file:
-        file.write(tag + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    folder = os.open(data_dir, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return tag
+def open_exchange(data_dir: Path, words: Mapping[str, Any]) -> tuple[ExchangeServer, Mapping[str, str]]:
+    """The paper exchange server, bound and not started, and where its files are. Raises BadOption and CannotServe."""
+    lock = lock_exchange(data_dir)
+    server = ExchangeServer(settings_of(data_dir, words), lock)
+    files = {"journal": str(data_dir / JOURNAL)}
+    return server, files if words.get("keys") else {**files, "keys": str(data_dir / KEYS)}
 
 
 # -- venues ------------------------------------------------------------------------------------------------------------
 
 
 def build_venue(account: AccountConfig, data_dir: Path, runtime: Runtime) -> Venue:
-    """The venue of one account. This release has the paper venue."""
+    """The venue of one account. Raises CannotStart where a real exchange needs what is not installed."""
+    if account.live is not None:
+        try:
+            return open_ccxt_venue(live_settings(account, account.live), runtime.clock)
+        except LiveExtraMissing as error:
+            raise CannotStart(f"account {account.name}: {error}") from None
     return PaperVenue(account=account.name, settings=paper_settings(account, data_dir), runtime=runtime)
+
+
+def live_settings(account: AccountConfig, live: LiveConfig) -> CcxtSettings:
+    """What the configuration says of an account at a real exchange, in the adapter's words."""
+    return CcxtSettings(
+        exchange=account.venue,
+        account=account.name,
+        api_key=live.api_key or "",
+        secret=live.secret or "",
+        password=live.password or "",
+        wallet_address=live.wallet_address or "",
+        private_key=live.private_key or "",
+        endpoint=live.endpoint,
+        demo=live.demo,
+    )
+
+
+def probe_live(account: AccountConfig, live: LiveConfig) -> Sequence[tuple[str, str, str]]:
+    """Ask the exchange about an account: (level, what was found, remedy). For the doctor; it waits for the exchange.
+
+    Raises CannotStart where the exchange needs what is not installed.
+    """
+    try:
+        found = probe_account(live_settings(account, live), SystemClock())
+    except LiveExtraMissing as error:
+        raise CannotStart(str(error)) from None
+    return [(finding.level, finding.text, finding.remedy) for finding in found]
 
 
 def paper_settings(account: AccountConfig, data_dir: Path) -> PaperSettings:

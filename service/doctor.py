@@ -10,7 +10,8 @@ from typing import Final
 
 import httpx
 
-from service.config import AccountConfig, Config
+from service.config import Config
+from service.doctor_accounts import check_account
 from service.doctor_redis import check_redis
 from service.findings import Finding, Level
 from service.hosts import is_loopback
@@ -29,7 +30,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from check_redis(config)
     yield check_clock()
     for account in config.accounts.values():
-        yield check_account(account)
+        yield from check_account(account)
     yield check_service(config)
 
 
@@ -67,18 +68,6 @@ def check_clock() -> Finding:
     if now < _EARLIEST:
         return Finding(Level.FAIL, "clock", shown, "set it, and run NTP")
     return Finding(Level.OK, "clock", shown)
-
-
-def check_account(account: AccountConfig) -> Finding:
-    """What can be known of an account without starting it."""
-    name = f"account {account.name}"
-    for symbol, file in account.market.replay.items():
-        if not os.access(file, os.R_OK):
-            return Finding(
-                Level.FAIL, name, f"{symbol}: {file} cannot be read", "give read access, or name another file"
-            )
-    symbols = sorted({*account.market.replay, *account.market.random_walk})
-    return Finding(Level.OK, name, f"{account.venue}, simulated money, {', '.join(symbols)}")
 
 
 def check_service(config: Config) -> Finding:

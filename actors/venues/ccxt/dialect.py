@@ -78,6 +78,9 @@ class Desk(Protocol):
     def account_changed(self) -> None:
         """The private stream told that positions changed (so it is not deaf)."""
 
+    def foreign_trade(self) -> None:
+        """Somebody else traded in this account, or the exchange itself did: everything is read again."""
+
     def price(self, symbol: str, at: Micros, **sources: Decimal | None) -> None:
         """New prices: any of mark, last, bid, ask. Each call is told as a quote."""
 

@@ -31,6 +31,7 @@ INSTRUMENTS_EVERY_SECONDS = 3600.0
 LONGEST_RETRY_SECONDS = 30.0
 DEAF_GRACE_SECONDS = 2.0
 REREAD_SECONDS = 1.0
+FOREIGN_SECONDS = 0.25
 ACCOUNT_CODES = frozenset({"auth", "position_mode"})
 
 
@@ -69,6 +70,7 @@ class Session:
             refused=self._on_refusal,
         )
         self._private_heard = 0
+        self._rereading = False
         self._updates: dict[tuple[str, str, OrderKind], bool] = {}
         self._again = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -260,6 +262,18 @@ class Session:
     def account_changed(self) -> None:
         """Positions changed, says the private stream."""
         self._private_heard += 1
+
+    def foreign_trade(self) -> None:
+        """Let everything be read again, once for all that comes together."""
+        self._private_heard += 1
+        if not self._rereading:
+            self._rereading = True
+            self.spawn(self._reread())
+
+    async def _reread(self) -> None:
+        await asyncio.sleep(FOREIGN_SECONDS)
+        self._rereading = False
+        self.tell(StreamRestored(account=self.settings.account))
 
     def order_changed(self, symbol: str, client_order_id: str, kind: OrderKind) -> None:
         """A wake-up: read the order, and tell it. One that comes during the read makes it be read again."""

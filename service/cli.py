@@ -3,6 +3,7 @@
 import click
 
 from service.cli_doctor import doctor
+from service.cli_exchange import exchange
 from service.cli_failures import failures
 from service.cli_positions import adopt, close, events, open_command, plan, positions, show
 from service.cli_replay import replay
@@ -16,7 +17,10 @@ def main() -> None:
     """Keeps the exits of leveraged positions, through every crash and restart."""
 
 
-for command in (run, open_command, adopt, positions, show, events, close, plan, replay, snapshots, failures, doctor):
+for command in (
+    *(run, open_command, adopt, positions, show, events, close, plan),
+    *(replay, snapshots, failures, doctor, exchange),
+):
     main.add_command(command)
 
 

@@ -99,13 +99,21 @@ class ExchangeApp:
             key=headers.get("x-mbx-apikey", ""),
             address=(scope.get("client") or ("",))[0],
         )
-        rule = self._faults.take(self._subject(sent))
+        rule = self.rule_for(sent)
         try:
             answer = await self.answer(sent, rule)
         except Cut:
             await cut(scope, receive)
             return
         await respond(send, answer, None if rule is None else rule.truncate)
+
+    def rule_for(self, sent: Sent) -> ExchangeRule | None:
+        """The fault that befalls a request, if one does."""
+        return self._faults.take(self._subject(sent))
+
+    async def refuse(self, send: Send) -> None:
+        """There is nothing here."""
+        await respond(send, _error(BinanceError(-1099, message="Path not found.", status=404), {}))
 
     async def answer(self, sent: Sent, rule: ExchangeRule | None = None) -> Answer:
         """The answer to a request. Raises Cut where a fault cuts the connection."""
@@ -212,12 +220,12 @@ class ExchangeApp:
 
 async def read_body(receive: Receive) -> bytes:
     """A request's whole body."""
-    body = b""
+    parts: list[bytes] = []
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
         if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return body
+            return b"".join(parts)
 
 
 async def respond(send: Send, answer: Answer, truncate: int | None = None) -> None:

@@ -207,7 +207,8 @@ class UserMessages:
             "p": text(row.limit_price or ZERO),
             "ap": text(cost / quantity if quantity else ZERO),
             "sp": "0",
-            "x": execution,
+            # What the exchange does to an account in ruin is told as calculated, not as traded.
+            "x": "CALCULATED" if execution == "TRADE" and type_of(row) == "LIQUIDATION" else execution,
             "X": status,
             "i": row.id,
             "l": text(fill.quantity) if fill else "0",

@@ -7,8 +7,12 @@ where its journal says.
 
 import asyncio
 import errno
+import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
@@ -24,6 +28,7 @@ from actors.venues.exchange_messages import MarketMessages, UserMessages
 from actors.venues.exchange_orders import Orders
 from actors.venues.exchange_player import Player
 from actors.venues.exchange_settings import ExchangeSettings
+from actors.venues.exchange_sockets import SocketApi
 from actors.venues.exchange_streams import Streams
 
 _STOP_SECONDS: Final = 10.0
@@ -41,12 +46,22 @@ class _Connection(H11Protocol):
         super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
 
 
+class _Server(uvicorn.Server):
+    """Leaves signals alone: uvicorn would raise them again at its end, before the journal is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """No signal is captured."""
+        yield
+
+
 class ExchangeServer:
     """One exchange server. `start` runs it on a thread of its own, `run` on this one."""
 
-    def __init__(self, settings: ExchangeSettings) -> None:
-        """Bind the socket. Raises CannotServe."""
+    def __init__(self, settings: ExchangeSettings, lock: object = None) -> None:
+        """Bind the socket. `lock` is held for as long as the server is. Raises CannotServe."""
         self.settings = settings
+        self._lock = lock
         self._listener = _bind(settings)
         self.port: int = self._listener.getsockname()[1]
         self._server: uvicorn.Server | None = None
@@ -75,7 +90,15 @@ class ExchangeServer:
             self._thread.join(_STOP_SECONDS)
 
     def run(self) -> None:
-        """Serve until a signal asks for the end. Raises whatever keeps it from beginning."""
+        """Serve on this thread until SIGTERM or SIGINT asks for the end. Raises whatever keeps it from beginning."""
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            if self._server is not None:
+                self._server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
         asyncio.run(self._serve())
 
     def _run_aside(self) -> None:
@@ -102,6 +125,7 @@ class ExchangeServer:
             routes = {**public.routes(), **orders.routes(), **Accounts(desk).routes()}
             app = ExchangeApp(desk, routes, faults, streams)
             app.others["/paper/"] = Control(desk, faults, streams, player, orders)
+            app.others["/ws-fapi/"] = SocketApi(app)
             playing = [asyncio.create_task(player.run()), asyncio.create_task(_every_second(streams))]
             try:
                 await self._listen(app)
@@ -124,7 +148,7 @@ class ExchangeServer:
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not self._server.started and not serving.done():
             await asyncio.sleep(_MILLISECOND)

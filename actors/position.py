@@ -351,11 +351,9 @@ class PositionActor(pykka.ThreadingActor):
         self._sequence = 0
 
     def _arm_wake(self, position: Position) -> None:
-        deadline = None if self.parts.lockstep else next_deadline(position)
-        if deadline is None or deadline == self._wake_at:
-            return
         now = self.event_time()
-        if deadline <= now:
+        deadline = None if self.parts.lockstep else next_deadline(position, now)
+        if deadline is None or deadline == self._wake_at:
             return
         self._wake_at = deadline
         delay = max(SHORTEST_WAKE_SECONDS, (deadline - now) / 1_000_000)

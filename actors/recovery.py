@@ -113,6 +113,7 @@ class Recovery:
                 quantity=_own_direction(position, slot),
                 read_at=actor.parts.clock.now(),
                 trades=slot.trades,
+                open_orders=tuple(order.client_order_id for order in slot.orders),
                 cause=_cause(slot),
             )
         )

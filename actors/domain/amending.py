@@ -31,7 +31,7 @@ from actors.domain.model import (
     Reason,
     Target,
 )
-from actors.domain.prices import committed
+from actors.domain.shares import committed, leg_of, limits
 from actors.domain.step import Step
 
 MAX_CLOSE_REQUESTS = 100
@@ -138,13 +138,20 @@ def merge_plan(position: Position, asked: Plan) -> Plan:
         raise PlanRefused(tuple(faults))
     carried = [target for target in position.plan.targets if target.number in hit]
     plan = replace(asked, targets=(*carried, *result))
-    total = sum((target.close for target in plan.targets), ZERO)
+    dropped = _closed_by_dropped(position, plan) / position.quantity
+    total = sum((target.close for target in plan.targets), dropped)
     if total > 1:
-        spent = sum((target.close for target in carried), ZERO)
-        message = f"the closing fractions sum to {total:f}, of which {spent:f} belong to hit targets; at most 1"
+        spent = sum((target.close for target in carried), dropped)
+        message = f"the closing fractions sum to {total:f}, of which {spent:f} are hit or filled already; at most 1"
         raise PlanRefused((Fault("fractions", "targets", message),))
     _check_references(plan)
     return plan
+
+
+def _closed_by_dropped(position: Position, plan: Plan) -> Decimal:
+    """What resting targets that are not in the plan (any more) have closed: nobody can ask for it again."""
+    kept = {target.number for target in plan.targets}
+    return sum((target.filled for target in position.targets if target.number not in kept), ZERO)
 
 
 def _same_as(target: PlannedTarget, plan: Plan, used: set[int]) -> int:
@@ -222,17 +229,33 @@ def _check_amendment(position: Position, plan: Plan, stop: tuple[Decimal, Reason
         if price is not None and reached(side, price, level) and not event.act_now:
             message = f"{name}: {level:f} is already passed by the price {price:f}; move it, or say act_now"
             faults.append(Fault("already_crossed", name, message))
+        filled = sum((state.filled for state in position.targets if state.number == target.number), ZERO)
+        if filled > legs.get(target.number, ZERO):
+            message = f"{name}: closes less than the {filled:f} that it has closed already; close more here"
+            faults.append(Fault("filled", f"{name}.close", message))
         why = under_minimum(position.instrument, legs[target.number], level) if target.number in legs else ""
         if why:
             faults.append(Fault("leg_below_minimum", f"{name}.close", f"{name}: {why}; close more here"))
-    runner = position.quantity - sum(legs.values(), ZERO)
-    if sum((target.close for target in plan.targets), ZERO) != 1:
+    dropped = _closed_by_dropped(position, plan)
+    runner = position.quantity - sum(legs.values(), ZERO) - dropped
+    if sum((target.close for target in plan.targets), ZERO) != 1 and (runner > 0 or not dropped):
         why = under_minimum(position.instrument, runner, position.entry_price or ZERO)
         if why:
             message = f"the runner that remains after the targets: {why}; close less, or let the fractions sum to 1"
             faults.append(Fault("runner_below_minimum", "targets", message))
     if faults:
         raise PlanRefused(tuple(faults))
+
+
+def _rested(position: Position, target: Target, plan: Plan) -> bool:
+    """Whether a target that the new plan drops has orders at rest, or fills of them, that must still be booked."""
+    dropped = all(planned.number != target.number for planned in plan.targets)
+    return dropped and bool(target.filled or limits(position, leg_of(target.number)))
+
+
+def _dropped(target: Target) -> Target:
+    """A dropped target asks for nothing more than what it has closed."""
+    return replace(target, quantity=target.filled)
 
 
 def _apply(step: Step, plan: Plan, stop: tuple[Decimal, Reason], event: AmendPlan) -> None:
@@ -246,8 +269,10 @@ def _apply(step: Step, plan: Plan, stop: tuple[Decimal, Reason], event: AmendPla
         if old is not None and old.hit:
             targets.append(old)
         else:
-            quantity = legs.get(planned.number, ZERO)
-            targets.append(Target(number=planned.number, price=prices[planned.number], quantity=quantity))
+            quantity, price = legs.get(planned.number, ZERO), prices[planned.number]
+            fresh = Target(number=planned.number, price=price, quantity=quantity)
+            targets.append(fresh if old is None else replace(fresh, filled=old.filled, software=old.software))
+    targets += [_dropped(old) for old in position.targets if _rested(position, old, plan)]
     numbers = [target.number for target in plan.targets]
     step.change(
         plan=plan,

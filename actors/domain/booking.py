@@ -13,6 +13,7 @@ from actors.domain.exits import (
     trailing_stop,
     under_minimum,
 )
+from actors.domain.limits import end_limit, take_open_limit
 from actors.domain.model import (
     ZERO,
     Excursion,
@@ -20,12 +21,14 @@ from actors.domain.model import (
     Intent,
     IntentStatus,
     Micros,
+    OrderKind,
     Phase,
     Position,
     Reason,
     Target,
 )
 from actors.domain.prices import take_extremes
+from actors.domain.shares import number_of
 from actors.domain.step import Step
 
 
@@ -128,8 +131,8 @@ def book_trade(step: Step, intent: Intent, trade: Trade) -> bool:
         enter(step, trade.at, trade.price, trade.quantity)
         return True
     reduce(step, trade.price, trade.quantity)
-    if leg.startswith("target-"):
-        number = int(leg.removeprefix("target-"))
+    number = number_of(leg)
+    if number:
         step.change_target(number, filled=step.target(number).filled + trade.quantity)
     if intent.resident and step.position.closing_reason is None:
         # The venue has fired our stop: its source has reached the trigger price at least, a price that we may never
@@ -240,9 +243,14 @@ def on_order_reported(step: Step, event: OrderReported) -> None:
         step.look_up(intent)
         return
     if event.state is OrderState.OPEN:
-        _take_open(step, intent, event)
+        if intent.kind is OrderKind.LIMIT:
+            take_open_limit(step, intent, event)
+        else:
+            _take_open(step, intent, event)
     elif intent.leg == "entry":
         _end_entry(step, intent, event.at)
+    elif intent.kind is OrderKind.LIMIT:
+        end_limit(step, intent, event, news=any(news))
     elif intent.resident:
         status = IntentStatus.FILLED if intent.filled > 0 else IntentStatus.WITHDRAWN
         step.change_intent(intent.client_order_id, status=status)

@@ -146,13 +146,14 @@ class PositionObserved:
 
     `trades` are the slot's trades since the last one booked; `cause` is `external`, `liquidated` or `adl` where known.
     `read_at` is wall time: two reads are two only when they were made at different times, and event time may stand
-    still between them.
+    still between them. `open_orders` are the client ids of what the same read found open; None: it did not look.
     """
 
     at: Micros
     quantity: Decimal
     read_at: Micros = 0
     trades: tuple[Trade, ...] = ()
+    open_orders: tuple[str, ...] | None = None
     cause: Reason = Reason.EXTERNAL
 
 

@@ -157,6 +157,12 @@ def away_from_market(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     return (price / tick).to_integral_value(rounding=rounding) * tick
 
 
+def toward_profit(side: Side, price: Decimal, tick: Decimal) -> Decimal:
+    """A resting target's level on the venue's grid, rounded in the position's favour."""
+    rounding = ROUND_CEILING if side is Side.LONG else ROUND_FLOOR
+    return (price / tick).to_integral_value(rounding=rounding) * tick
+
+
 def leg_quantities(plan: Plan, quantity: Decimal, step: Decimal) -> dict[int, Decimal]:
     """What each closing target closes: its fraction floored to the step; where the fractions sum to 1, the last gets
     all.

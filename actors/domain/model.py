@@ -145,7 +145,10 @@ class Terms(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target(Record):
-    """One target's state: `hit` (its price was passed) and `filled` (what its orders closed) are separate facts."""
+    """One target's state: `hit` (its price was passed) and `filled` (what its orders closed) are separate facts.
+
+    `software`: its order at rest was altered by the exchange, and it is closed by market orders from then on.
+    """
 
     number: int
     price: Decimal | None = None
@@ -154,6 +157,7 @@ class Target(Record):
     hit_at: Micros | None = None
     filled: Decimal = ZERO
     missed: bool = False
+    software: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

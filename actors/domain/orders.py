@@ -1,10 +1,8 @@
 """Which orders a position needs next, derived from its state after every event.
 
-One exit order in flight, save for a full close; a protective stop that is created and verified before the old one goes;
-the end once nothing remains and every order is read back terminal.
+One exit order in flight, save for a full close and what rests; a protective stop that is created and verified before
+the old one goes; the end once nothing remains and every order is read back terminal.
 """
-
-from decimal import Decimal
 
 from actors.domain.booking import settle_dust
 from actors.domain.exits import MICROS_PER_SECOND, away_from_market, floor_to_step, within_bound
@@ -21,11 +19,12 @@ from actors.domain.model import (
     Source,
 )
 from actors.domain.prices import limit_time
+from actors.domain.resting import cancel_resting, settle_hits, work_resting
+from actors.domain.shares import budget, in_book, in_flight, owed_to
 from actors.domain.step import Step
 
 KEPT_RESIDENTS = 4
 ENTRY_RESEND_SECONDS = 60
-RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
 
 
 def work(step: Step, at: Micros) -> None:
@@ -34,23 +33,20 @@ def work(step: Step, at: Micros) -> None:
     if position.phase in (Phase.CLOSED, Phase.QUARANTINED) or position.reconciling:
         return
     _work_entry(step, at)
+    settle_hits(step, at)
     if not _any_live(step, exits_only=True):
         settle_dust(step, at)
     limit_time(step, at)
     if step.position.closing_reason is not None:
+        cancel_resting(step)
         _work_full_close(step, at)
     else:
+        work_resting(step, at, may_place=_former_owners_stop(step.position) is None)
         _work_partials(step, at)
     if step.position.remaining > 0 and step.position.closing_reason is None:
         _work_resident(step, at)
     _work_end(step, at)
     _set_phase(step)
-
-
-def retry_after(intent: Intent, at: Micros) -> Micros:
-    """When an order that was refused may be tried again."""
-    seconds = RETRY_SECONDS[min(intent.attempts, len(RETRY_SECONDS) - 1)]
-    return at + seconds * MICROS_PER_SECOND
 
 
 def _any_live(step: Step, *, exits_only: bool) -> bool:
@@ -82,7 +78,7 @@ def _work_full_close(step: Step, at: Micros) -> None:
     triggered = [intent for intent in position.intents if intent.resident and intent.live and intent.filled > 0]
     if triggered:
         return
-    if position.excess > 0 and not _residents_gone(step):
+    if position.excess > 0 and not _rests_gone(step):
         return
     owed = next((intent for intent in closes if intent.status is IntentStatus.PLANNED), None)
     if owed is not None:
@@ -97,11 +93,15 @@ def _work_full_close(step: Step, at: Micros) -> None:
     step.submit(intent, at, urgent=True)
 
 
-def _residents_gone(step: Step) -> bool:
+def _rests_gone(step: Step) -> bool:
     """While the venue holds more than we track, two of our orders could close too much: the
-    resident stop goes first.
+    resident stop and the resting targets go first.
     """
-    live = [intent for intent in step.position.intents if intent.resident and intent.live]
+    live = [
+        intent
+        for intent in step.position.intents
+        if (intent.resident or intent.kind is OrderKind.LIMIT) and intent.live
+    ]
     for intent in live:
         if not intent.cancel_requested:
             step.cancel(intent)
@@ -109,19 +109,27 @@ def _residents_gone(step: Step) -> bool:
 
 
 def _work_partials(step: Step, at: Micros) -> None:
-    """Send the oldest owed partial, if no other exit order is in flight and its price is still within its bound."""
-    if _any_live(step, exits_only=True) or step.position.remaining <= 0 or step.position.disputed:
+    """Send the oldest owed partial, if no other exit order is in flight and its price is still within its bound.
+
+    What rests for targets is cut down before it: together they would reach more than they may.
+    """
+    position = step.position
+    if any(in_flight(i) for i in position.intents if not i.resident and i.leg != "entry"):
         return
-    if _former_owners_stop(step.position):
+    if position.remaining <= 0 or position.disputed or _former_owners_stop(position):
         return
-    for intent in step.position.intents:
+    if in_book(position) > budget(position):
+        return
+    for intent in position.intents:
         if intent.status is not IntentStatus.PLANNED or not intent.reduce_only or intent.resident or intent.full:
+            continue
+        if intent.kind is OrderKind.LIMIT:
             continue
         if intent.retry_at is not None and intent.retry_at > at:
             continue
-        if not in_bound(step.position, intent):
+        if not in_bound(position, intent):
             continue
-        quantity = min(intent.quantity, step.position.remaining, _owed_to(step.position, intent.leg))
+        quantity = min(intent.quantity, position.remaining, owed_to(position, intent.leg))
         if quantity <= 0:
             # A trade of an earlier order of this leg was booked meanwhile: the leg has what it asked for.
             step.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)
@@ -141,12 +149,6 @@ def _former_owners_stop(position: Position) -> Intent | None:
     return None
 
 
-def _owed_to(position: Position, leg: str) -> Decimal:
-    """What a leg may still close: what its first order asked for, less everything booked for it since."""
-    asked = next((intent.quantity for intent in position.intents if intent.leg == leg), ZERO)
-    return asked - sum((fill.quantity for fill in position.fills if fill.leg == leg), ZERO)
-
-
 def in_bound(position: Position, intent: Intent) -> bool:
     """Whether a partial may go out at the present price; one without a level always may."""
     if intent.level is None:
@@ -157,10 +159,7 @@ def in_bound(position: Position, intent: Intent) -> bool:
 
 def quiet(position: Position) -> bool:
     """No order of it is under way: all are at rest, owed or done."""
-    return all(
-        not intent.live or (intent.status is IntentStatus.RESTING and not intent.cancel_requested)
-        for intent in position.intents
-    )
+    return not any(in_flight(intent) for intent in position.intents)
 
 
 def resting_ids(position: Position) -> tuple[str, ...]:
@@ -275,7 +274,8 @@ def _work_end(step: Step, at: Micros) -> None:
     if position.remaining > 0 or (entry is not None and not entry.status.terminal):
         return
     for intent in position.intents:
-        if intent.resident and intent.live and not intent.cancel_requested:
+        rests = intent.resident or intent.kind is OrderKind.LIMIT
+        if rests and intent.live and not intent.cancel_requested:
             step.cancel(intent)
         elif intent.status is IntentStatus.PLANNED:
             step.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)

@@ -13,10 +13,13 @@ from actors.domain.events import (
     Reconciled,
     Recovered,
 )
-from actors.domain.model import IntentStatus, Micros, OrderKind, Position
-from actors.domain.orders import in_bound, retry_after
+from actors.domain.model import IntentStatus, Micros, OrderKind, Position, Reason
+from actors.domain.orders import in_bound
 from actors.domain.prices import watching
-from actors.domain.step import Step
+from actors.domain.step import Step, client_order_id, retry_after
+
+# As many orders of a target as an orphan is recognised among.
+KNOWN_GENERATIONS = 32
 
 
 def on_refused(step: Step, event: OrderRefused) -> None:
@@ -90,6 +93,10 @@ def on_absent(step: Step, event: OrderAbsent) -> None:
     if intent.leg == "entry":
         withdrawn = step.position.closing_reason is not None
     status = IntentStatus.WITHDRAWN if withdrawn else IntentStatus.PLANNED
+    if intent.kind is OrderKind.LIMIT and (intent.cancel_requested or intent.status is IntentStatus.RESTING):
+        # Not wanted any more; or it did rest, and what the exchange no longer knows is asked for under a new id.
+        status = IntentStatus.WITHDRAWN
+        step.observe("an order at rest is not known any more")
     if intent.filled > 0:
         # Something of it is booked, so it is not absent: a lagging read. Ask again.
         step.look_up(intent, proof=True)
@@ -131,6 +138,9 @@ def on_orphan(step: Step, event: OrphanSeen) -> None:
     position = step.position
     if step.intent(event.client_order_id) is not None:
         return
+    if event.kind is OrderKind.LIMIT:
+        _take_orphan_limit(step, event)
+        return
     number = position.next_resident
     intent = step.plan_order(
         event.at,
@@ -144,6 +154,29 @@ def on_orphan(step: Step, event: OrphanSeen) -> None:
     step.change(next_resident=number + 1)
     step.change_intent(intent.client_order_id, client_order_id=event.client_order_id, status=IntentStatus.RESTING)
     step.note("position.orphan_order", event.at, client_order_id=event.client_order_id, leg=intent.leg)
+
+
+def _take_orphan_limit(step: Step, event: OrphanSeen) -> None:
+    """An order for a target that this state does not know: it joins the leg it was for, and is taken back."""
+    position = step.position
+    for number in range(1, position.next_target):
+        for generation in range(KNOWN_GENERATIONS):
+            leg = f"target-{number}"
+            known = any(target.number == number for target in position.targets)
+            identity = client_order_id(position.order_tag, position.id, leg, generation)
+            if known and identity == event.client_order_id:
+                _join_orphan_limit(step, event, leg, generation)
+                return
+    _join_orphan_limit(step, event, f"orphan-{position.next_resident}", 0)
+    step.change(next_resident=position.next_resident + 1)
+
+
+def _join_orphan_limit(step: Step, event: OrphanSeen, leg: str, generation: int) -> None:
+    intent = step.plan_order(
+        event.at, leg, Reason.TAKE_PROFIT, event.quantity, kind=OrderKind.LIMIT, generation=generation
+    )
+    step.change_intent(intent.client_order_id, client_order_id=event.client_order_id, status=IntentStatus.RESTING)
+    step.note("position.orphan_order", event.at, client_order_id=event.client_order_id, leg=leg)
 
 
 def overtaken_by_price(position: Position | None, order_id: str) -> bool:

@@ -177,20 +177,35 @@ class _Reader:
                 number = given
         elif numbers:
             number = 0
-        if body.get("order", "market") != "market":
-            self.fault("not_available", f"{field}.order", 'only "market" in this release; leave it out')
-        if "actions_on" in body:
-            self.fault("not_available", f"{field}.actions_on", "belongs to limit targets, which this release has not")
+        close = self.decimal(body.get("close", "0"), f"{field}.close", low=ZERO, high=Decimal(1))
+        order, actions_on = self.order(body, field, close)
         then = self.mapping(body.get("then") or {}, f"{field}.then")
         self.only(then, ("stop", "trail"), f"{field}.then")
         return PlannedTarget(
             number=number,
             at=self.steps(body.get("at", {"percent": "0"}), f"{field}.at"),
-            close=self.decimal(body.get("close", "0"), f"{field}.close", low=ZERO, high=Decimal(1)),
-            order=OrderKind.MARKET,
+            close=close,
+            order=order,
+            actions_on=actions_on,
             then_stop=self.level(then["stop"], f"{field}.then.stop") if then.get("stop") is not None else None,
             then_trail=self.distance(then["trail"], f"{field}.then.trail") if then.get("trail") is not None else None,
         )
+
+    def order(self, body: Mapping[str, Any], field: str, close: Decimal) -> tuple[OrderKind, str]:
+        """How a target closes, and when its actions take effect."""
+        order, actions_on = body.get("order", "market"), body.get("actions_on")
+        if order not in ("market", "limit"):
+            self.fault("order", f"{field}.order", '"market" (the default) or "limit"')
+        elif order == "limit" and close == 0:
+            self.fault("order", f"{field}.order", "a target that closes nothing has no order to rest; leave it out")
+        if actions_on not in (None, "fill", "touch"):
+            self.fault("actions_on", f"{field}.actions_on", '"fill" (the default) or "touch"')
+        elif actions_on is not None and order != "limit":
+            message = (
+                'belongs to a limit target (the actions of a market target follow its price); add "order": "limit"'
+            )
+            self.fault("actions_on", f"{field}.actions_on", message)
+        return (OrderKind.LIMIT if order == "limit" else OrderKind.MARKET), "touch" if actions_on == "touch" else "fill"
 
     def source(self, body: Mapping[str, Any], key: str, default: Source) -> Source:
         value = body.get(key, default.value)
@@ -301,6 +316,9 @@ def _target_to_dict(target: PlannedTarget) -> dict[str, Any]:
             body["after_seconds"] = f"{step.after_seconds:f}"
         steps.append(body)
     body = {"number": target.number, "at": steps[0] if len(steps) == 1 else steps, "close": f"{target.close:f}"}
+    if target.order is OrderKind.LIMIT:
+        body["order"] = target.order.value
+        body |= {"actions_on": target.actions_on} if target.actions_on != "fill" else {}
     then = {}
     if target.then_stop:
         then["stop"] = _level_to_dict(target.then_stop)

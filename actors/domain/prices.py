@@ -26,12 +26,15 @@ from actors.domain.model import (
     Excursion,
     IntentStatus,
     Micros,
+    OrderKind,
     Phase,
     PlannedTarget,
     Position,
     Quote,
     Reason,
+    Target,
 )
+from actors.domain.shares import committed, leg_of, nothing_can_rest, resting_targets, rests, shares
 from actors.domain.step import Step
 
 
@@ -119,16 +122,24 @@ def fire_stop(step: Step, at: Micros, price: Decimal) -> None:
 
 def pass_targets(step: Step, price: Decimal, at: Micros) -> None:
     """Rule 4: targets in order; one price may pass several."""
-    _refresh_target_prices(step, at)
+    refresh_target_prices(step, at)
     for planned in step.position.plan.targets:
         target = step.target(planned.number)
-        if target.hit or target.price is None:
+        if target.hit or target.price is None or _waits_for_its_fill(step.position, planned, target):
             continue
         if reached(step.position.side, price, target.price):
             hit_target(step, planned, price, at)
 
 
-def _refresh_target_prices(step: Step, at: Micros) -> None:
+def _waits_for_its_fill(position: Position, planned: PlannedTarget, target: Target) -> bool:
+    """A target with an order at rest is hit by its fill, not by a price, unless its plan says touch.
+
+    Where too little remains for an order to rest there is no fill to wait for, and its actions must not be lost.
+    """
+    return rests(planned, target) and planned.actions_on != "touch" and not nothing_can_rest(position, target)
+
+
+def refresh_target_prices(step: Step, at: Micros) -> None:
     """A target that comes closer with time has the price of its present step."""
     position = step.position
     if position.entry_price is None or all(len(planned.at) == 1 for planned in position.plan.targets):
@@ -151,12 +162,25 @@ def hit_target(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -
     target = step.target(planned.number)
     step.change_target(planned.number, hit=True, hit_at=at)
     step.note("position.target_hit", at, target=planned.number, target_price=target.price, price=price)
-    free = step.position.remaining - committed(step.position)
-    closing = [other.number for other in step.position.plan.targets if other.close > 0]
-    takes_all = bool(closing) and planned.number == closing[-1] and _fractions(step.position) == 1
-    quantity = free if takes_all else min(target.quantity, free)
+    if not rests(planned, target):
+        _owe_leg(step, planned, target, at)
+    take_actions(step, planned, price, at)
+
+
+def _owe_leg(step: Step, planned: PlannedTarget, target: Target, at: Micros) -> None:
+    """Decide a target's market order. What other decided reductions and orders at rest are for is not its own."""
+    position, leg = step.position, leg_of(planned.number)
+    free = position.remaining - committed(position) - sum(shares(position).values(), ZERO)
+    closing = [other.number for other in position.plan.targets if other.close > 0]
+    takes_all = bool(closing) and planned.number == closing[-1] and _fractions(position) == 1
+    quantity = free if takes_all and not target.software else min(target.quantity - target.filled, free)
     if planned.close > 0 and quantity > 0:
-        step.plan_order(at, f"target-{planned.number}", Reason.TAKE_PROFIT, quantity, level=target.price)
+        generation = step.next_generation(leg)
+        step.plan_order(at, leg, Reason.TAKE_PROFIT, quantity, generation=generation, level=target.price)
+
+
+def take_actions(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -> None:
+    """What a target does beside closing its part: move the stop, arm the trail."""
     if planned.then_stop is not None:
         _move_stop(step, planned, at)
     if planned.then_trail is not None:
@@ -165,18 +189,6 @@ def hit_target(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -
 
 def _fractions(position: Position) -> Decimal:
     return sum((target.close for target in position.plan.targets), ZERO)
-
-
-def committed(position: Position) -> Decimal:
-    """What decided reductions have not filled yet: it is spoken for."""
-    return sum(
-        (
-            intent.quantity - intent.filled
-            for intent in position.intents
-            if not intent.status.terminal and intent.reduce_only and not intent.resident
-        ),
-        ZERO,
-    )
 
 
 def _move_stop(step: Step, planned: PlannedTarget, at: Micros) -> None:
@@ -225,7 +237,14 @@ def limit_time(step: Step, at: Micros) -> None:
     limit = position.plan.time_limit_seconds
     if limit is None or position.entered_at is None or not watching(position):
         return
-    if any(not i.status.terminal and i.reduce_only and not i.resident and i.decided_at == at for i in position.intents):
+    if any(
+        not intent.status.terminal
+        and intent.reduce_only
+        and not intent.resident
+        and intent.kind is not OrderKind.LIMIT
+        and intent.decided_at == at
+        for intent in position.intents
+    ):
         return
     if at - position.entered_at >= limit * MICROS_PER_SECOND:
         step.note("position.time_limit", at, seconds=limit)
@@ -246,8 +265,13 @@ def on_backfill(step: Step, event: ExtremesBackfilled) -> None:
     best = event.targets_high if position.side.sign > 0 else event.targets_low
     if best is None or not position.entry_complete:
         return
+    # Candles never fill an order at rest: what became of it is read from the exchange.
+    resting = {planned.number for planned, _ in resting_targets(step.position)}
+    planned_numbers = {planned.number for planned in position.plan.targets}
     for target in step.position.targets:
         if target.hit or target.missed or target.price is None or not reached(position.side, best, target.price):
+            continue
+        if target.number in resting or target.number not in planned_numbers:
             continue
         step.change_target(target.number, missed=True)
         step.note(
@@ -260,8 +284,10 @@ def on_backfill(step: Step, event: ExtremesBackfilled) -> None:
         )
 
 
-def next_deadline(position: Position) -> Micros | None:
-    """When time alone will change something: the time limit, or an order that may be tried again."""
+def next_deadline(position: Position, after: Micros = 0) -> Micros | None:
+    """When after that moment time alone will change something: the time limit, an order that may be tried again, a
+    resting target that moves.
+    """
     if position.phase in (Phase.CLOSED, Phase.QUARANTINED):
         return None
     moments = [
@@ -272,4 +298,8 @@ def next_deadline(position: Position) -> Micros | None:
     limit = position.plan.time_limit_seconds
     if limit is not None and position.entered_at is not None and watching(position):
         moments.append(position.entered_at + int(limit * MICROS_PER_SECOND))
-    return min(moments, default=None)
+    for planned, target in resting_targets(position):
+        if not target.hit:
+            entered_at = position.entered_at or 0
+            moments += [entered_at + int(step.after_seconds * MICROS_PER_SECOND) for step in planned.at[1:]]
+    return min((moment for moment in moments if moment > after), default=None)

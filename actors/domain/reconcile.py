@@ -11,6 +11,7 @@ from decimal import Decimal
 from actors.domain.booking import book_external, book_trade
 from actors.domain.events import ForeignOrderSeen, FundingPaid, OrderReported, PositionObserved, Trade
 from actors.domain.model import ZERO, Intent, IntentStatus, Observation, Phase, Reason
+from actors.domain.shares import in_flight
 from actors.domain.step import Step, client_order_id
 
 # An urgent full close may have left before its intent was durable; its ids are deterministic, so it is recognised.
@@ -23,8 +24,13 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         return
     for trade in event.trades:
         _book_own(step, trade)
+    for intent in step.position.intents:
+        # A listing of open orders never proves that one has ended: the order itself is asked for.
+        listed = event.open_orders is None or intent.client_order_id in event.open_orders
+        if intent.status is IntentStatus.RESTING and not intent.cancel_requested and not listed:
+            step.look_up(intent)
     position = step.position
-    if any(intent.live and not intent.resident for intent in position.intents):
+    if any(in_flight(intent) for intent in position.intents if not intent.resident):
         # An order of ours is under way: any difference may be its doing. The verdict waits for its end.
         step.change(observed=None)
         return

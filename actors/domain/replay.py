@@ -1,8 +1,9 @@
 """Replay: the exits that a plan would have made on recorded prices.
 
 It decides nothing. It is an ideal exchange around the same `open_position` and `advance` that trade for money: every
-order is answered at once with a fill at the present price, so what a replay shows is what the rules do. A stop at rest
-is acknowledged and never filled, because the rules themselves close at the stop, at the same price.
+order is answered at once with a fill at the present price, so what a replay shows is what the rules do. A limit order
+at rest fills at its own price. A stop at rest is acknowledged and never filled, because the rules themselves close at
+the stop, at the same price.
 """
 
 from collections import deque
@@ -158,25 +159,25 @@ class IdealExchange:
 
     def _move(self, at: Micros, price: Decimal) -> None:
         self.at, self.price = at, price
-        self.tell(PriceMoved(quote=_quote(at, price)))
-        # A limit order fills where it rests; on a jump past it the exchange would give the better price.
+        # An order at rest fills where it rests, before anybody is told the price, also when the price jumps past it.
         for order in [*self.resting.values()]:
             if order.kind is OrderKind.LIMIT and self._reached(order):
-                self.tell(self._fill(order))
+                self.tell(self._fill(order, order.limit_price))
+        self.tell(PriceMoved(quote=_quote(at, price)))
 
     def _level_before(self, end: Decimal) -> Decimal | None:
         """The first level of the position strictly between the present price and `end`."""
         position, price = self.position, self.price
         levels = [target.price for target in position.targets if not target.hit]
         levels.append(position.stop_price)
-        levels.extend(order.trigger_price for order in self.resting.values() if order.kind is OrderKind.LIMIT)
+        levels.extend(order.limit_price for order in self.resting.values() if order.kind is OrderKind.LIMIT)
         if end > price:
             return min((level for level in levels if level is not None and price < level < end), default=None)
         return max((level for level in levels if level is not None and end < level < price), default=None)
 
     def _reached(self, order: Submit) -> bool:
         sign = self.position.side.sign
-        return order.trigger_price is None or sign * (self.price - order.trigger_price) >= 0
+        return order.limit_price is not None and sign * (self.price - order.limit_price) >= 0
 
     def _advance(self, event: Event) -> tuple[Effect, ...]:
         self.position, effects = advance(self.position, event)
@@ -185,7 +186,8 @@ class IdealExchange:
     def _reply(self, effect: Effect) -> Event | None:
         """What an exchange without delays and without errors answers."""
         if isinstance(effect, Submit):
-            return self._fill(effect) if effect.kind is OrderKind.MARKET else self._rest(effect)
+            at_once = effect.kind is OrderKind.MARKET or self._reached(effect)
+            return self._fill(effect) if at_once else self._rest(effect)
         if isinstance(effect, Cancel):
             order = self.resting.pop(effect.client_order_id, None)
             if order is not None:
@@ -203,7 +205,8 @@ class IdealExchange:
         self._report(order, OrderState.OPEN, read_back=True)
         return answer
 
-    def _fill(self, order: Submit) -> OrderReported:
+    def _fill(self, order: Submit, price: Decimal | None = None) -> OrderReported:
+        price = self.price if price is None else price
         self.resting.pop(order.client_order_id, None)
         trade = Trade(
             trade_id=f"{order.leg}-{order.client_order_id}",
@@ -211,8 +214,8 @@ class IdealExchange:
             symbol=_SYMBOL,
             side=order.side,
             quantity=order.quantity,
-            price=self.price,
-            fee=order.quantity * self.price * self.fee_percent / HUNDRED,
+            price=price,
+            fee=order.quantity * price * self.fee_percent / HUNDRED,
             at=self.at,
         )
         return self._report(order, OrderState.FILLED, trade)

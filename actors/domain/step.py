@@ -9,10 +9,12 @@ from hashlib import blake2b
 from typing import Any
 
 from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
+from actors.domain.exits import MICROS_PER_SECOND
 from actors.domain.model import Intent, IntentStatus, Micros, OrderKind, OrderSide, Position, Reason, Source, Target
 
 ORDER_TAG_DIGITS = 8
 ORDER_ID_DIGITS = 32
+RETRY_SECONDS = (1, 2, 5, 10, 30, 60)
 
 
 def client_order_id(tag: str, position_id: str, leg: str, generation: int) -> str:
@@ -21,6 +23,12 @@ def client_order_id(tag: str, position_id: str, leg: str, generation: int) -> st
     """
     digest = blake2b(f"{position_id}\0{leg}\0{generation}".encode(), digest_size=12)
     return tag + digest.hexdigest()
+
+
+def retry_after(intent: Intent, at: Micros) -> Micros:
+    """When an order that was refused, or taken away, may be tried again."""
+    seconds = RETRY_SECONDS[min(intent.attempts, len(RETRY_SECONDS) - 1)]
+    return at + seconds * MICROS_PER_SECOND
 
 
 class Step:
@@ -77,6 +85,10 @@ class Step:
         self.change(intents=tuple(intents))
         return changed
 
+    def next_generation(self, leg: str) -> int:
+        """The number of the next order of a leg, 0 for its first."""
+        return 1 + max((intent.generation for intent in self.position.intents if intent.leg == leg), default=-1)
+
     def plan_order(
         self,
         at: Micros,
@@ -90,6 +102,7 @@ class Step:
         level: Decimal | None = None,
         trigger_price: Decimal | None = None,
         trigger_source: Source | None = None,
+        limit_price: Decimal | None = None,
         full: bool = False,
     ) -> Intent:
         """Decide one order: a new intent, not sent yet."""
@@ -106,6 +119,7 @@ class Step:
             level=level,
             trigger_price=trigger_price,
             trigger_source=trigger_source,
+            limit_price=limit_price,
             full=full,
         )
         self.change(intents=(*position.intents, intent))
@@ -121,6 +135,7 @@ class Step:
             side=intent.side.value,
             quantity=intent.quantity,
             trigger_price=intent.trigger_price,
+            limit_price=intent.limit_price,
             client_order_id=intent.client_order_id,
         )
         self.effects.append(
@@ -133,6 +148,7 @@ class Step:
                 reduce_only=intent.reduce_only,
                 trigger_price=intent.trigger_price,
                 trigger_source=intent.trigger_source,
+                limit_price=intent.limit_price,
                 urgent=urgent,
             )
         )

@@ -99,6 +99,7 @@ class Order:
     submit: Submit
     state: OrderState = OrderState.OPEN
     trades: tuple[Trade, ...] = ()
+    altered: dict[str, Any] = field(default_factory=dict)
 
     @property
     def filled(self) -> Decimal:
@@ -111,6 +112,7 @@ class Desk:
     """A position, the venue around it and a clock that only moves when told to.
 
     `held` names legs (or their beginnings, such as `resident-`) whose submissions and cancellations stay unanswered.
+    A limit order at rest fills when its price comes, unless `fills_limits` is taken back or its leg is held.
     """
 
     position: Position
@@ -123,6 +125,7 @@ class Desk:
     venue: Decimal = ZERO
     fee_percent: Decimal = ZERO
     price_of_fills: Decimal | None = None
+    fills_limits: bool = True
     trades_made: int = 0
     asked: set[tuple[str, Micros]] = field(default_factory=set)
 
@@ -151,8 +154,25 @@ class Desk:
         for value in prices or (None,):
             self.at += int(seconds * SECOND)
             self.quote = quote(value, at=self.at, **sources)
+            self._fill_limits()
             effects = self.tell(PriceMoved(quote=self.quote))
         return effects
+
+    def _fill_limits(self) -> None:
+        """An exchange executes what rests before anybody hears of the price."""
+        for order in list(self.orders.values()) if self.fills_limits else ():
+            held = any(order.submit.leg.startswith(leg) for leg in self.held)
+            rests = order.submit.kind is OrderKind.LIMIT and order.state is OrderState.OPEN
+            if rests and not held and self._crosses(order.submit):
+                self._execute(order, None, order.submit.limit_price)
+                self.tell(self._report(order))
+
+    def _crosses(self, submit: Submit) -> bool:
+        limit = submit.limit_price
+        touch = self.quote.bid if submit.side is OrderSide.SELL else self.quote.ask
+        if limit is None or touch is None:
+            return False
+        return touch >= limit if submit.side is OrderSide.SELL else touch <= limit
 
     def wait(self, seconds: float) -> tuple[Effect, ...]:
         """Time passes without a price."""
@@ -182,6 +202,11 @@ class Desk:
     def report(self, leg: str, *, read_back: bool = False) -> tuple[Effect, ...]:
         """Say (again) what the latest order of a leg is."""
         return self.tell(self._report(self.order(leg), read_back=read_back))
+
+    def alter(self, leg: str, **fields: Any) -> tuple[Effect, ...]:
+        """The venue has changed the latest order of a leg, and reports it so from now on."""
+        self.order(leg).altered = fields
+        return self.report(leg, read_back=True)
 
     def refuse(self, leg: str, code: str = "rejected") -> tuple[Effect, ...]:
         """The venue definitely did not take the latest order of a leg."""
@@ -255,6 +280,14 @@ class Desk:
         """The latest intent of a leg."""
         return [intent for intent in self.position.intents if intent.leg == leg][-1]
 
+    def limits(self) -> list[tuple[str, Decimal | None, Decimal]]:
+        """The limit orders that are open at the venue: leg, price, what is left of them."""
+        return [
+            (order.submit.leg, order.submit.limit_price, order.submit.quantity - order.filled)
+            for order in self.orders.values()
+            if order.submit.kind is OrderKind.LIMIT and order.state is OrderState.OPEN
+        ]
+
     def resting(self) -> list[Order]:
         """The stop orders that are open at the venue."""
         return [
@@ -302,7 +335,8 @@ class Desk:
             if (effect.client_order_id, self.at) in self.asked:
                 return None
             self.asked.add((effect.client_order_id, self.at))
-        if isinstance(effect, Submit) and effect.kind is OrderKind.MARKET:
+        crosses = effect.kind is OrderKind.LIMIT and self.fills_limits
+        if isinstance(effect, Submit) and (effect.kind is OrderKind.MARKET or (crosses and self._crosses(effect))):
             self._execute(order, None, None)
         if isinstance(effect, Cancel) and order.state is OrderState.OPEN:
             order.state = OrderState.CANCELLED
@@ -345,14 +379,19 @@ class Desk:
         return price
 
     def _report(self, order: Order, *, read_back: bool = False) -> OrderReported:
+        usual: dict[str, Any] = {
+            "quantity": order.submit.quantity,
+            "limit_price": order.submit.limit_price,
+            "reduce_only": order.submit.reduce_only,
+        }
         return OrderReported(
             at=self.at,
             client_order_id=order.submit.client_order_id,
             state=order.state,
-            quantity=order.submit.quantity,
             filled=order.filled,
             trades=order.trades,
             read_back=read_back,
+            **{**usual, **order.altered},
         )
 
 

@@ -49,6 +49,23 @@ def test_hit_targets_are_carried_over_with_hit_and_filled() -> None:
     assert len(desk.exits()) == 1
 
 
+def test_a_hit_target_keeps_its_level_and_what_it_filled_though_the_plan_would_say_otherwise() -> None:
+    """Its level computed anew would be another one, its order is still filling: nothing of it is touched."""
+    plan = {"stop": {"percent": "5"}, "atr": "1", "targets": [{"at": {"atr": "1"}, "close": "0.6"}]}
+    desk = opened(plan, held=("target-1",))
+    desk.price("101", "100.5")
+    desk.fill("target-1", "2")
+    hit = desk.target(1)
+    assert (hit.hit, hit.filled, hit.price) == (True, D(2), D(101))
+    desk.amend({**plan, "atr": "2"})
+    assert desk.target(1) == hit
+    desk.fill("target-1", "4")
+    assert desk.target(1).filled == D(6)
+    desk.price("102")
+    assert len(desk.submits("target-1")) == 1
+    assert desk.position.remaining == D(4)
+
+
 def test_the_whole_plan_may_be_sent_back_as_it_was_read() -> None:
     """Reading, changing one thing and writing is how people amend."""
     desk = after_tp1()

@@ -28,6 +28,7 @@ from actors.venues.base import (
     RequestFailed,
     Venue,
     VenueOrder,
+    VenueStatus,
 )
 
 ACCOUNT = "main"
@@ -60,10 +61,18 @@ class Trader:
         self.move_to: Callable[[Decimal], None] | None = None
 
     def begin(self) -> None:
-        """Start, resume, and wait for the first price."""
+        """Start, resume, and wait for the first price; of a venue that subscribes, also until it is ready."""
         self.venue.start(self.listener)
+        if self.venue.traits.subscribes:
+            assert self.until(self.ready)
+            self.venue.watch(SYMBOL)
         self.venue.resume()
         assert self.until(lambda: bool(self.prices()))
+
+    def ready(self) -> bool:
+        """Whether the venue said last that it can be traded."""
+        statuses = [message for message in self.heard if isinstance(message, VenueStatus)]
+        return bool(statuses) and statuses[-1].ready
 
     def prices(self) -> list[PricesUpdated]:
         """Every price heard."""
@@ -224,8 +233,8 @@ class VenueContract:
         """A trader on the venue under test."""
         raise NotImplementedError
 
-    def test_instruments_are_known_before_start_returns(self, trader: Trader) -> None:
-        """A plan can be checked at once."""
+    def test_instruments_are_known_once_it_is_ready(self, trader: Trader) -> None:
+        """A plan can be checked at once. A venue that does not subscribe was ready when `start` returned."""
         assert SYMBOL in [instrument.symbol for instrument in trader.venue.instruments()]
 
     def test_a_market_order_answers_with_its_trades(self, trader: Trader) -> None:
@@ -461,8 +470,16 @@ class VenueContract:
         assert first.trade_id != second.trade_id
 
     def test_prices_have_every_source(self, trader: Trader) -> None:
-        """Mark, last, bid and ask are told, bid not above ask."""
-        quote = trader.prices()[0].quote
+        """Mark, last, bid and ask are told, bid not above ask: at once, or by several streams one after another."""
+
+        def whole() -> list[Quote]:
+            quotes = [prices.quote for prices in trader.prices()]
+            return [quote for quote in quotes if quote.mark and quote.last and quote.bid and quote.ask]
+
+        assert trader.until(lambda: bool(whole()))
+        if not trader.venue.traits.subscribes:
+            assert whole()[0] == trader.prices()[0].quote
+        quote = whole()[0]
         assert quote.mark
         assert quote.last
         assert quote.bid

@@ -81,7 +81,8 @@ class Bybit(BybitStreams):
         """Every true reply has a `retCode`."""
         if not isinstance(body, dict) or "retCode" not in body:
             return "", f"HTTP {status} without a retCode"
-        if body["retCode"] != 0:
+        # A number or a text: that depends on which JSON library ccxt found.
+        if str(body["retCode"]) != "0":
             return str(body["retCode"]), str(body.get("retMsg", ""))
         return None if status == 200 else ("", f"HTTP {status}")
 

@@ -82,7 +82,7 @@ class BybitStreams(Dialect):
         return False
 
     def _acknowledged(self, stream: str, operation: str, message: dict[str, Any]) -> None:
-        if not message.get("success", True) or message.get("retCode", 0) != 0:
+        if not message.get("success", True) or str(message.get("retCode", 0)) != "0":
             self.desk.broken(stream, f"{operation} was refused: {message.get('ret_msg') or message.get('retMsg')}")
         elif operation == "auth":
             subscribe = {"op": "subscribe", "args": ["order", "position"]}

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ccxt.async_support
-import ccxt.pro
 import httpx
 
 from actors.venues.ccxt.endpoint import use_endpoint
@@ -51,12 +50,12 @@ def running_exchange(folder: Path, **more: Any) -> Iterator[ExchangeServer]:
 
 def client(endpoint: str, key: ApiKey = KEY, **options: Any) -> Any:
     """The unmodified REST client."""
-    return _pointed(ccxt.async_support.binanceusdm(_config(key, options)), endpoint)
+    return _pointed(import_module("ccxt.async_support").binanceusdm(_config(key, options)), endpoint)
 
 
 def stream_client(endpoint: str, key: ApiKey = KEY, **options: Any) -> Any:
     """The unmodified websocket client."""
-    return _pointed(ccxt.pro.binanceusdm(_config(key, options)), endpoint)
+    return _pointed(import_module("ccxt.pro").binanceusdm(_config(key, options)), endpoint)
 
 
 @asynccontextmanager
@@ -68,6 +67,16 @@ async def clients(endpoint: str, key: ApiKey = KEY) -> AsyncIterator[Any]:
         yield exchange
     finally:
         await exchange.close()
+
+
+def using(endpoint: str, play: Callable[[Any], Awaitable[None]], key: ApiKey = KEY) -> None:
+    """Play something with a client of a server, on an event loop of its own."""
+
+    async def whole() -> None:
+        async with clients(endpoint, key) as exchange:
+            await play(exchange)
+
+    asyncio.run(whole())
 
 
 def control(endpoint: str, path: str, content: object = None, method: str = "POST") -> Any:

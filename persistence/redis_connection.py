@@ -96,6 +96,7 @@ class RedisConnection:
         self._primary_only = primary_only
         self._connection: Any = None
         self._facts: ServerFacts | None = None
+        self._watches = False
 
     @property
     def facts(self) -> ServerFacts:
@@ -120,6 +121,7 @@ class RedisConnection:
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
+        self._watches = self._watches or any(command[0] == "WATCH" for command in commands)
         return replies
 
     def transact(self, commands: Sequence[Command], *, confirm_fsync: bool = False) -> tuple[list[Any] | None, bool]:
@@ -129,8 +131,9 @@ class RedisConnection:
         refused before it ran anything raises Refused; an error of a single command is a value among the replies.
         """
         # On a fresh connection there would be no WATCH, and the transaction would overwrite whatever it found.
-        if self._connection is None or not self._connection.is_connected:
+        if not self._watches or self._connection is None or not self._connection.is_connected:
             raise RedisConnectionError("the connection was lost before anything was written")
+        self._watches = False
         confirm = self._confirm_command() if confirm_fsync else []
         replies = self._exchange([("MULTI",), *commands, ("EXEC",), *confirm])
         executed = replies[len(commands) + 1]
@@ -156,7 +159,7 @@ class RedisConnection:
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
-        connection, self._connection, self._facts = self._connection, None, None
+        connection, self._connection, self._facts, self._watches = self._connection, None, None, False
         if connection is not None:
             connection.disconnect()
 

@@ -786,10 +786,11 @@ def test_the_lease_is_watched_as_well_as_the_fence(redis_world: RedisWorld) -> N
     assert store.fence(SHARD).epoch == 0
 
 
+@pytest.mark.parametrize("opened_again", [False, True])
 def test_a_transaction_never_moves_to_another_connection(
-    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch, opened_again: bool
 ) -> None:
-    """Without its WATCH a transaction proves nothing: a connection lost in between is not replaced."""
+    """Without its WATCH a transaction proves nothing: a connection lost in between is not replaced, nor one that is."""
     store = redis_world.store()
     epoch = take(store)
     begin = store._begin
@@ -797,6 +798,8 @@ def test_a_transaction_never_moves_to_another_connection(
     def begin_and_lose_the_connection(*args: Any) -> Any:
         found = begin(*args)
         connection_of(store).close()
+        if opened_again:
+            connection_of(store).call("PING")
         monkeypatch.setattr(store, "_begin", begin)
         redis_world.store().save(SHARD, epoch, [change(state={"by": "other"})])
         return found

@@ -106,19 +106,20 @@ def test_an_address_shows_nothing_of_its_login() -> None:
     assert "user" not in repr(found)
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:9", "unix:///nowhere/at/all", "rediss://127.0.0.1:9"])
-def test_the_library_tries_to_connect_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By itself it tries eleven times, and what was watched in between is gone unnoticed."""
-    connection = connection_maker(url, 0.1, 0.1)()
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9", "rediss://127.0.0.1:9"])
+@pytest.mark.parametrize("asked", ["", "?retry_on_timeout=yes"])
+def test_the_library_tries_to_connect_once(url: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its default is and the URL says: a second connection has no WATCH, and a lease runs meanwhile."""
+    connection = connection_maker(url + asked, 0.1, 0.1)()
     attempts: list[int] = []
 
     def refuse() -> None:
         attempts.append(1)
-        raise ConnectionRefusedError("nobody there")
+        raise TimeoutError("nobody there")
 
     monkeypatch.setattr(connection, "_connect", refuse)
     monkeypatch.setattr("redis.retry.sleep", lambda _: None)
-    with pytest.raises(redis.ConnectionError):
+    with pytest.raises(redis.RedisError):
         connection.connect()
     assert len(attempts) == 1
 
@@ -126,14 +127,14 @@ def test_the_library_tries_to_connect_once(url: str, monkeypatch: pytest.MonkeyP
 def test_nor_does_it_try_again_to_ask_a_sentinel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Sentinel that is away is passed over at once: the next one is asked, while a lease runs."""
     monkeypatch.setattr("redis.retry.sleep", lambda _: None)
-    client = redis.Redis(connection_pool=connection_settings("redis://127.0.0.1:9", 0.1, 0.1))
+    client = redis.Redis(connection_pool=connection_settings("redis://127.0.0.1:9?retry_on_timeout=yes", 0.1, 0.1))
     attempts: list[int] = []
 
     def refuse(*_: object) -> None:
         attempts.append(1)
-        raise redis.ConnectionError("nobody there")
+        raise TimeoutError("nobody there")
 
     monkeypatch.setattr("redis.connection.Connection._connect", refuse)
-    with pytest.raises(redis.ConnectionError):
+    with pytest.raises(redis.RedisError):
         client.ping()
     assert len(attempts) == 1

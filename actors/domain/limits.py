@@ -22,8 +22,9 @@ def take_open_limit(step: Step, intent: Intent, event: OrderReported) -> None:
     elif event.quantity < intent.quantity and not intent.cancel_requested:
         # Cut down where it rests. What is missing is asked for anew, after a while: the exchange may cut again.
         step.change_intent(order_id, retry_at=retry_after(intent, event.at))
-        step.cancel(intent)
-    elif event.read_back and intent.cancel_requested:
+    elif not intent.cancel_requested:
+        return
+    if event.read_back or not intent.cancel_requested:
         step.cancel(intent)
 
 
@@ -41,9 +42,7 @@ def _altered(intent: Intent, event: OrderReported) -> str:
 
 
 def _turn_to_software(step: Step, intent: Intent, event: OrderReported, why: str) -> None:
-    """The order goes, and its target is closed by market orders from now on: less profit, but never more than asked."""
-    if not intent.cancel_requested:
-        step.cancel(intent)
+    """Its target is closed by market orders from now on: a worse price perhaps, but never more than asked."""
     number = number_of(intent.leg)
     target = next((target for target in step.position.targets if target.number == number), None)
     if target is None or target.software:

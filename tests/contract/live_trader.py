@@ -23,10 +23,10 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 @contextmanager
-def trading(settings: CcxtSettings) -> Iterator[Trader]:
+def trading(settings: CcxtSettings, make: type[Trader] = Trader) -> Iterator[Trader]:
     """A trader on a new connection, which ends with the test."""
     runtime = ThreadRuntime()
-    trader = Trader(open_ccxt_venue(settings, runtime.clock), runtime, until)
+    trader = make(open_ccxt_venue(settings, runtime.clock), runtime, until)
     try:
         yield trader
     finally:

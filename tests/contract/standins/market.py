@@ -146,9 +146,12 @@ class Market:
                 order.state = "untriggered"
             elif order.kind == "market":
                 self._execute(order)
-            else:
-                self._match(order)
-        self._tell(order)
+            elif self._through(order):
+                # Crossed already: it takes what is there, which is better than it asked for.
+                self._execute(order)
+            ended = self._end_reductions()
+        for each in (order, *ended):
+            self._tell(each)
         return order
 
     def _check(self, order: Order) -> None:
@@ -204,11 +207,20 @@ class Market:
         order.fills.append(fill)
         self.fills.append(fill)
 
-    def _match(self, order: Order) -> None:
+    def _through(self, order: Order) -> bool:
         assert order.limit_price is not None
-        through = self.ask <= order.limit_price if order.side == "buy" else self.bid >= order.limit_price
-        if through:
-            self._execute(order, order.limit_price)
+        return self.ask <= order.limit_price if order.side == "buy" else self.bid >= order.limit_price
+
+    def _end_reductions(self) -> list[Order]:
+        """Limit orders that have nothing left to reduce end with the position."""
+        ended = [
+            order
+            for order in self.orders
+            if order.state == "open" and order.kind == "limit" and order.reduce_only and self._reducible(order) <= 0
+        ]
+        for order in ended:
+            order.state, order.updated = "cancelled", self.now()
+        return ended
 
     def cancel(self, order: Order) -> None:
         """Cancel an order or raise Refused."""
@@ -230,10 +242,10 @@ class Market:
                         order.triggered, order.child = True, self.number()
                         self._execute(order)
                         touched.append(order)
-                elif order.kind == "limit":
-                    self._match(order)
-                    if not order.open:
-                        touched.append(order)
+                elif order.kind == "limit" and self._through(order):
+                    self._execute(order, order.limit_price)
+                    touched.append(order)
+            touched += self._end_reductions()
         for order in touched:
             self._tell(order)
         self._tell(None)
@@ -254,7 +266,9 @@ class Market:
             )
             self.orders.append(order)
             self._execute(order, fraction=Decimal(1))
-        self._tell(order)
+            ended = self._end_reductions()
+        for each in (order, *ended):
+            self._tell(each)
         return order
 
     def settle_partly(self, order: Order, quantity: Decimal, price: Decimal | None = None) -> None:

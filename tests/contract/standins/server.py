@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import WSMsgType, web
 
@@ -103,7 +103,7 @@ class Standin:
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> "Standin":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(10), "the stand-in did not start"
         return self

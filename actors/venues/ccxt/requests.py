@@ -236,7 +236,7 @@ class Requests:
     def _known(self, symbol: str) -> Instrument:
         instrument = self._instruments().get(symbol)
         if instrument is None:
-            raise VenueUnavailable("unknown_symbol", f"{symbol} is not traded here")
+            raise OrderRejected("unknown_symbol", f"{symbol} is not traded here")
         return instrument
 
     async def _read(self, reading: Awaitable[_T]) -> _T:

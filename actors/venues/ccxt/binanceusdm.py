@@ -39,6 +39,7 @@ FUNDING_DAYS: Final = 80
 WORKING_TYPES: Final = {Source.MARK: "MARK_PRICE", Source.LAST: "CONTRACT_PRICE"}
 KEEP_KEY_SECONDS: Final = 1200.0
 PING_MILLISECONDS: Final = 10_000
+QUIET_BOOK: Final = 4
 MODE_HELP: Final = (
     "the account is in hedge mode: switch it to one-way mode (Futures, Preferences, Position Mode) while no position "
     "and no order is open"
@@ -307,7 +308,8 @@ class BinanceUsdm(Dialect):
         prices, private = self.settings.price_silence_seconds, self.settings.private_silence_seconds
         return (
             StreamSpec(name=USER, private=True, silent_after_seconds=private, pongs=True),
-            StreamSpec(name=BOOK, private=False, silent_after_seconds=prices),
+            # Best prices are told when they change: a quiet book is silent for longer than a mark.
+            StreamSpec(name=BOOK, private=False, silent_after_seconds=prices * QUIET_BOOK),
             StreamSpec(name=MARKET, private=False, silent_after_seconds=prices),
         )
 

@@ -356,11 +356,16 @@ def test_a_partial_fill_that_ends_is_told_with_what_it_filled(world: World) -> N
     assert answer.order.state in (OrderState.EXPIRED, OrderState.CANCELLED)
 
 
-def test_a_partial_fill_that_goes_on_is_waited_for(world: World) -> None:
-    """Two executions of one order, each once."""
-    world.fault("fill", fill="0.004", rest=0.5)
-    order = world.trader.filled("a")
-    assert [trade.quantity for trade in order.trades] == [Decimal("0.004"), Decimal("0.006")]
+def test_a_partial_fill_that_goes_on_is_told_as_it_goes(world: World) -> None:
+    """Its end is unknown until it is there; what has filled is told at once, and each execution once."""
+    world.fault("fill", fill="0.004", rest="next_price")
+    assert isinstance(world.error(world.trader.order("a")), OrderUnknown)
+    assert (world.found("a").state, world.found("a").filled) == (OrderState.OPEN, Decimal("0.004"))
+    updates = [message.order for message in world.trader.heard if isinstance(message, OrderUpdated)]
+    assert Decimal("0.004") in [order.filled for order in updates]
+    world.price("60000")
+    assert until(lambda: world.found("a").state is OrderState.FILLED)
+    assert [trade.quantity for trade in world.found("a").trades] == [Decimal("0.004"), Decimal("0.006")]
 
 
 def test_a_triggered_stop_is_one_order_with_the_fill_of_its_child(world: World) -> None:

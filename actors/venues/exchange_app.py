@@ -103,9 +103,14 @@ class ExchangeApp:
         try:
             answer = await self.answer(sent, rule)
         except Cut:
-            await cut(scope, receive)
+            scope["state"]["connection"].transport.abort()
+            await gone(receive)
             return
-        await respond(send, answer, None if rule is None else rule.truncate)
+        truncate = None if rule is None else rule.truncate
+        await respond(send, answer, truncate)
+        if truncate is not None:
+            scope["state"]["connection"].transport.close()
+            await gone(receive)
 
     def rule_for(self, sent: Sent) -> ExchangeRule | None:
         """The fault that befalls a request, if one does."""
@@ -229,20 +234,16 @@ async def read_body(receive: Receive) -> bytes:
 
 
 async def respond(send: Send, answer: Answer, truncate: int | None = None) -> None:
-    """Send an answer; a truncated one promises more than it sends, and the server cuts the connection."""
+    """Send an answer; a truncated one promises more than it sends, and its connection is to be closed."""
     headers = {"Content-Type": answer.kind, "Content-Length": str(len(answer.content)), **answer.headers}
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-    if truncate is None:
-        await send({"type": "http.response.body", "body": answer.content})
-        return
-    await send({"type": "http.response.body", "body": answer.content[:truncate], "more_body": True})
-    raise Cut
+    body = answer.content if truncate is None else answer.content[:truncate]
+    await send({"type": "http.response.body", "body": body, "more_body": truncate is not None})
 
 
-async def cut(scope: Scope, receive: Receive) -> None:
-    """Cut the connection, and wait until the server has seen it."""
-    scope["state"]["connection"].transport.abort()
+async def gone(receive: Receive) -> None:
+    """Wait until the server has seen that a connection has ended: it answers by itself where nobody did."""
     with suppress(asyncio.TimeoutError):
         async with asyncio.timeout(1):
             while (await receive())["type"] != "http.disconnect":

@@ -71,7 +71,10 @@ def milliseconds(at: Micros) -> int:
 def text(number: Decimal) -> str:
     """A number, plainly; of more than eight places the rest is rounded, as it is there."""
     exponent = number.as_tuple().exponent
-    return f"{number:.8f}" if isinstance(exponent, int) and exponent < -_PLACES else f"{number:f}"
+    if isinstance(exponent, int) and exponent < -_PLACES:
+        # Adding zero takes the sign from what has been rounded to nothing.
+        number = round(number, _PLACES) + ZERO
+    return f"{number:f}"
 
 
 def status_of(row: OrderRow) -> str:

@@ -3,7 +3,6 @@
 import hmac
 import time
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -154,7 +153,7 @@ def test_close_position_closes_whatever_is_held_when_it_triggers(server: Exchang
     order(server)
     assert refusal(stop(server, closePosition="true")) == (400, -1106)
     told = stop(server, **wide).json()
-    assert (told["closePosition"], Decimal(told["quantity"])) == (True, 0)
+    assert (told["closePosition"], told["quantity"]) == (True, "0")
     order(server, quantity="0.02")
     control(server.endpoint, "price", {"symbol": SYMBOL, "price": "58000"})
     assert signed(server, "GET", "/fapi/v3/positionRisk").json() == []

@@ -323,12 +323,12 @@ class LateStore(MemoryStore):
     under_way: list[tuple[str, Batch, bytes | None]]
     hold = False
 
-    def _commit(self, shard: str, batch: Batch) -> None:
+    def _commit(self, shard: str, batch: Batch) -> str:
         if type(self).hold:
             type(self).hold = False
             type(self).under_way.append((shard, batch, self._watched))
             raise Doubtful("no answer in time")
-        super()._commit(shard, batch)
+        return super()._commit(shard, batch)
 
     def _begin(self, shard: str, names: object) -> object:  # type: ignore[override]
         """The server runs what is still under way before it reads anything else for us."""

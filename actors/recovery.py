@@ -19,12 +19,12 @@ from actors.domain.events import (
     Reconciled,
 )
 from actors.domain.events import Recovered as PositionRecovered
-from actors.domain.model import ZERO, Micros, Position, Quote, Reason, Source
+from actors.domain.model import ZERO, Micros, OrderKind, Position, Quote, Reason, Source
 from actors.domain.schema import load
 from actors.opening import describe, terms_of
 from actors.runtime.base import tell
 from actors.traffic import BeginRecovery, GapRead, ReadGap, Recovered, SlotRead
-from actors.venues.base import Candle
+from actors.venues.base import Candle, VenueOrder
 
 if TYPE_CHECKING:
     from actors.position import PositionActor
@@ -113,7 +113,7 @@ class Recovery:
                 quantity=_own_direction(position, slot),
                 read_at=actor.parts.clock.now(),
                 trades=slot.trades,
-                open_orders=tuple(order.client_order_id for order in slot.orders),
+                open_orders=tuple(order.client_order_id for order in slot.orders if as_asked(position, order)),
                 cause=_cause(slot),
             )
         )
@@ -200,6 +200,15 @@ def _own_direction(position: Position, slot: SlotRead) -> Decimal:
     if held is None:
         return ZERO
     return held.quantity if held.side is position.side else -held.quantity
+
+
+def as_asked(position: Position, order: VenueOrder) -> bool:
+    """Whether a listed order for a target is what we asked for; one that is not is read by itself."""
+    for intent in position.intents:
+        if intent.client_order_id == order.client_order_id and intent.kind is OrderKind.LIMIT:
+            same = (order.quantity, order.reduce_only) == (intent.quantity, True) and not order.position_wide
+            return same and order.limit_price in (None, intent.limit_price)
+    return True
 
 
 def _cause(slot: SlotRead) -> Reason:

@@ -146,7 +146,8 @@ class PositionObserved:
 
     `trades` are the slot's trades since the last one booked; `cause` is `external`, `liquidated` or `adl` where known.
     `read_at` is wall time: two reads are two only when they were made at different times, and event time may stand
-    still between them. `open_orders` are the client ids of what the same read found open; None: it did not look.
+    still between them. `open_orders` are the client ids of what the same read found open, and as it was asked for;
+    None: it did not look.
     """
 
     at: Micros

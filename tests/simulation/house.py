@@ -337,6 +337,20 @@ class Keeper:
         """Trade at the same account, past the keeper."""
         self.exchange.trade_by_hand("paper", symbol, side, Decimal(quantity), cause=cause)
 
+    def cancel_by_hand(self, client_order_id: str, kind: OrderKind) -> None:
+        """Cancel an order at the same account, past the keeper; nobody is told."""
+        now = self.simulator.clock.now()
+        request = CancelRequest(
+            request_id="by-hand",
+            account="paper",
+            symbol=SYMBOL,
+            client_order_id=client_order_id,
+            kind=kind,
+            signed_at=now,
+            expires_after_seconds=5.0,
+        )
+        PaperExchange.cancel(self.exchange, request, now)
+
     def foreign_stop(self, client_order_id: str, price: str, quantity: str = "1", *, symbol: str = SYMBOL) -> None:
         """Somebody else's reduce-only stop at rest."""
         now = self.simulator.clock.now()

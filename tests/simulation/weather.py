@@ -1,16 +1,18 @@
 """Everything that can go wrong at once, drawn from a seed: a hundred and fifty lives are played in it."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pykka
 
-from actors.domain.model import OrderSide, Position, Side
+from actors.domain.model import OrderKind, OrderSide, Position, Side
 from actors.domain.plans import RUNNER, parse_plan
+from actors.domain.shares import in_flight, runner_share, shares
 from actors.messages import Opened, Refusal
+from actors.venues.paper_ledger import AccountRead
 from persistence.codec import decode_snapshot
 from tests.simulation.house import Keeper
 
@@ -36,6 +38,47 @@ PLANS: tuple[Mapping[str, Any], ...] = (
         "time_limit_seconds": "60",
     },
 )
+RESTING_PLANS: tuple[Mapping[str, Any], ...] = (
+    {
+        "stop": {"percent": "1.5"},
+        "targets": [
+            {"at": {"percent": "0.5"}, "close": "0.6", "order": "limit", "then": {"stop": {"percent": "0"}}},
+            {"at": {"percent": "1.2"}, "close": "0", "then": {"trail": {"percent": "0.8"}}},
+        ],
+    },
+    {
+        "stop": {"percent": "1.5"},
+        "targets": [
+            {"at": {"percent": "0.4"}, "close": "0.3", "order": "limit", "actions_on": "touch"},
+            {"at": {"percent": "0.8"}, "close": "0.3", "then": {"stop": {"percent": "0"}}},
+            {"at": {"percent": "1.2"}, "close": "0.2", "order": "limit", "then": {"trail": {"percent": "0.7"}}},
+        ],
+    },
+    {
+        "stop": {"percent": "1"},
+        "targets": [
+            {"at": {"percent": "0.5"}, "close": "0.5", "order": "limit"},
+            {"at": {"percent": "1"}, "close": "0.5", "order": "limit"},
+        ],
+        "time_limit_seconds": "70",
+    },
+    {
+        "stop": {"percent": "1.5"},
+        "trail": {"percent": "1.5"},
+        "targets": [
+            {
+                "at": [
+                    {"percent": "1.5"},
+                    {"percent": "0.9", "after_seconds": "15"},
+                    {"percent": "0.4", "after_seconds": "30"},
+                ],
+                "close": "0.4",
+                "order": "limit",
+            }
+        ],
+    },
+)
+GENERATIONS = 40
 TICKS = 45
 QUIET_TICKS = 75
 
@@ -43,11 +86,11 @@ QUIET_TICKS = 75
 class Weather:
     """One seed's faults, and what must hold in them after every turn."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, plans: Sequence[Mapping[str, Any]] = PLANS) -> None:
         """The market of a random walk, a keeper that has not started yet."""
         self.dice = random.Random(seed)
         self.side = self.dice.choice((Side.LONG, Side.SHORT))
-        self.plan = parse_plan(self.dice.choice(PLANS))
+        self.plan = parse_plan(self.dice.choice(plans))
         self.keeper = Keeper(folder, [60000], seed=seed, speed=1.0)
         self.calm = False
         self.crashes = 0
@@ -58,6 +101,12 @@ class Weather:
         self.versions: dict[str, int] = {}
         self.stop: Decimal | None = None
         self._last = ""
+        self.legs = {
+            planned.number: {self.keeper.order_id(f"target-{planned.number}", again) for again in range(GENERATIONS)}
+            for planned in self.plan.targets
+        }
+        # Somebody who cancels what rests for a target, now and then.
+        self.meddles = 0.05 if plans is RESTING_PLANS and self.dice.random() < 0.4 else 0.0
         self.keeper._fault = self._fault  # type: ignore[method-assign]
         self.keeper.simulator.before_turn = self._before_turn
         self._brew()
@@ -175,10 +224,18 @@ class Weather:
         reply = None
         for second in range(TICKS):
             self.live(1)
+            if self.meddles and self.dice.random() < self.meddles:
+                self._meddle()
             if asks_at is None or second < asks_at or (second - asks_at) % 4 or not self.keeper.alive:
                 continue
             if reply is None or not reply.resolved or isinstance(reply.get(timeout=0), Refusal):
                 reply = self.keeper.ask_close(fraction="0.5", request_id="half")
+
+    def _meddle(self) -> None:
+        """Somebody cancels an order at rest, past the keeper."""
+        limits = [order.client_order_id for order in self.keeper.venue().orders if order.kind is OrderKind.LIMIT]
+        if limits:
+            self.keeper.cancel_by_hand(self.dice.choice(limits), OrderKind.LIMIT)
 
     # -- what must hold ------------------------------------------------------------------------------------------------
 
@@ -195,7 +252,7 @@ class Weather:
         manual = sum((trade.quantity for trade in slot.trades if trade.client_order_id in by_hand), Decimal(0))
         assert manual <= bought / 2, f"closed {manual} of {bought} for one request of a half"
         for planned in self.plan.targets:
-            ids = {keeper.order_id(f"target-{planned.number}", generation) for generation in range(4)}
+            ids = self.legs[planned.number]
             closed = sum((trade.quantity for trade in slot.trades if trade.client_order_id in ids), Decimal(0))
             assert closed <= planned.close * bought, f"target {planned.number} closed {closed} of {planned.close}"
             taken = [request.client_order_id for request in keeper.exchange.accepted if request.client_order_id in ids]
@@ -235,11 +292,26 @@ class Weather:
         assert [intent.leg for intent in position.intents if intent.live and intent.cancel_requested] == []
         if held:
             assert position.protected
-            (stop,) = slot.orders
+            (stop,) = [order for order in slot.orders if order.kind is OrderKind.STOP_MARKET]
             assert stop.quantity == held
             assert stop.side is (OrderSide.SELL if self.side is Side.LONG else OrderSide.BUY)
-            assert [intent.leg for intent in position.intents if intent.live and not intent.resident] == []
+            assert [intent.leg for intent in position.intents if in_flight(intent)] == []
+            self._check_rests(position, slot)
         else:
             assert slot.orders == ()
             assert position.close_reason
             assert [intent.leg for intent in position.intents if intent.live] == []
+
+    def _check_rests(self, position: Position, slot: AccountRead) -> None:
+        """What rests for targets is what is missing of them, once each, and leaves the runner its share."""
+        found = {order.client_order_id: order for order in slot.orders if order.kind is OrderKind.LIMIT}
+        known = {
+            intent.client_order_id: intent.leg for intent in position.intents if intent.live and intent.limit_price
+        }
+        assert sorted(found) == sorted(known)
+        assert len(set(known.values())) == len(known)
+        resting = sum((order.quantity - order.filled for order in found.values()), Decimal(0))
+        assert not found or resting + runner_share(position) <= position.remaining
+        wanted = shares(position)
+        missing = [number for number, share in wanted.items() if share and f"target-{number}" not in known.values()]
+        assert missing == []

@@ -35,7 +35,8 @@ class Names:
     def outward(self, request: Any) -> Any:
         """A request as the exchange takes it."""
         changes: dict[str, Any] = {"symbol": NATIVE if request.symbol == SYMBOL else request.symbol}
-        if hasattr(request, "client_order_id"):
+        # A foreign order is named by the exchange's own number.
+        if hasattr(request, "client_order_id") and not request.client_order_id.isdecimal():
             changes["client_order_id"] = hexed(request.client_order_id)
             self._plain[changes["client_order_id"]] = request.client_order_id
         return replace(request, **changes)

@@ -15,7 +15,9 @@ from tests.contract.standins.server import Call, Reply, Socket, Standin
 
 # It has no types; only what signs is taken from it.
 HYPERLIQUID: Any = import_module("ccxt.pro").hyperliquid
+# The key of an API wallet, which signs for the account's own wallet.
 PRIVATE_KEY = "0x" + "4c" * 32
+WALLET = "0x" + "ab" * 20
 COIN = "BTC"
 SIZE_DECIMALS = 5
 PAGE = 500
@@ -32,7 +34,7 @@ GONE = "Order was never placed, already canceled, or filled. asset=0"
 
 
 class HyperliquidStandin(Standin):
-    """Hyperliquid on loopback. `agents` are the API wallets of the account."""
+    """Hyperliquid on loopback. `agent` is the API wallet of the account, until it is `revoked`."""
 
     def __init__(self, market: Market | None = None) -> None:
         rules = Rules(
@@ -44,13 +46,13 @@ class HyperliquidStandin(Standin):
         )
         super().__init__(market or Market(rules))
         self.market.spread = Decimal(1)
-        self.wallet = str(HYPERLIQUID.eth_get_address_from_private_key(PRIVATE_KEY))
-        self.agents: set[str] = set()
+        self.wallet = WALLET
+        self.agent = str(HYPERLIQUID.eth_get_address_from_private_key(PRIVATE_KEY))
         self.revoked = False
         self.fundings: list[tuple[int, Decimal]] = []
         self.cloids_with_fills = True
         self._nonces: set[int] = set()
-        self._signer = HYPERLIQUID({"privateKey": PRIVATE_KEY, "walletAddress": self.wallet})
+        self._signer = HYPERLIQUID({"privateKey": PRIVATE_KEY, "walletAddress": WALLET})
 
     def answer(self, call: Call) -> Reply:
         """What a call is answered."""
@@ -144,7 +146,7 @@ class HyperliquidStandin(Standin):
                 universe = [{"name": COIN, "szDecimals": SIZE_DECIMALS, "maxLeverage": 40}]
                 return [{"universe": universe}, [self._context()]]
             case "userRole":
-                known = body["user"] in self.agents
+                known = body["user"] == self.agent and not self.revoked
                 return {"role": "agent", "data": {"user": self.wallet}} if known else {"role": "missing"}
             case "l2Book":
                 levels = [[{"px": _text(price), "sz": "1", "n": 1}] for price in (market.bid, market.ask)]

@@ -41,7 +41,8 @@ class Call:
 class Fault:
     """What goes wrong with the next `times` calls that match. With `after` the call takes effect first.
 
-    `body` answers instead (None: the connection is cut). `edit` changes the true answer's text instead.
+    `body` answers instead (None: the connection is cut). `edit` changes the true answer's text instead. Either comes
+    after `delay_seconds`.
     """
 
     match: Callable[[Call], bool]
@@ -51,6 +52,7 @@ class Fault:
     body: str | None = None
     content_type: str = "application/json"
     edit: Callable[[str], str] | None = None
+    delay_seconds: float = 0.0
     seen: int = 0
 
 
@@ -110,7 +112,7 @@ class Standin:
 
     def __exit__(self, *_: object) -> None:
         done = self._done
-        if done is not None:
+        if done is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(done.set)
         self._thread.join(10)
         assert not self._thread.is_alive(), "the stand-in did not end"
@@ -129,9 +131,10 @@ class Standin:
         """The calls whose path or action contains this."""
         return [call for call in list(self.calls) if part in call.path or part == call.action]
 
-    def fail(self, part: str, **changes: Any) -> Fault:
-        """The next call whose path or action contains this goes wrong."""
-        fault = Fault(match=lambda call: part in call.path or part == call.action, **changes)
+    def fail(self, part: str | Callable[[Call], bool], **changes: Any) -> Fault:
+        """The next call goes wrong whose path or action contains this, or of which this is true."""
+        match = part if callable(part) else lambda call: part in call.path or part == call.action
+        fault = Fault(match=match, **changes)
         self.faults.append(fault)
         return fault
 
@@ -186,16 +189,15 @@ class Standin:
         )
         self.calls.append(call)
         fault = next((fault for fault in self.faults if fault.seen < fault.times and fault.match(call)), None)
-        if fault is not None:
-            fault.seen += 1
-            if fault.edit is None and not fault.after:
-                return self._broken(request, fault)
-        reply = self._answer(call)
-        if fault is not None and fault.edit is None:
+        if fault is None:
+            reply = self._answer(call)
+            return web.Response(text=json.dumps(reply.body), status=reply.status, content_type="application/json")
+        fault.seen += 1
+        reply = self._answer(call) if fault.after or fault.edit is not None else Reply(None)
+        await asyncio.sleep(fault.delay_seconds)
+        if fault.edit is None:
             return self._broken(request, fault)
-        answer = json.dumps(reply.body)
-        if fault is not None and fault.edit is not None:
-            answer = fault.edit(answer)
+        answer = fault.edit(json.dumps(reply.body))
         return web.Response(text=answer, status=reply.status, content_type="application/json")
 
     def _answer(self, call: Call) -> Reply:

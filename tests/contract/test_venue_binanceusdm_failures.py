@@ -29,6 +29,7 @@ from actors.venues.base import (
     VenueStatus,
     VenueUnavailable,
 )
+from actors.venues.ccxt.doctor import probe_account
 from actors.venues.exchange_server import ExchangeServer
 from tests.contract.live_trader import trading, until
 from tests.contract.test_venue_binanceusdm import settings
@@ -581,9 +582,41 @@ def test_hedge_mode_at_the_start_keeps_the_account_from_being_ready(tmp_path: Pa
     with a_world(tmp_path, begun=False) as world:
         world.does("mode", account=ACCOUNT, dual=True)
         world.trader.venue.start(world.trader.listener)
-        assert until(lambda: world.count(VenueStatus) > 1 and world.obstacle() == "position_mode")
+        assert until(lambda: world.count(VenueStatus) > 0 and world.obstacle() == "position_mode")
         world.does("mode", account=ACCOUNT, dual=False)
         assert until(world.trader.ready)
+
+
+# -- the doctor --------------------------------------------------------------------------------------------------------
+
+
+def findings(world: World, **changes: Any) -> dict[str, list[str]]:
+    """What the doctor says, by how grave it is."""
+    found: dict[str, list[str]] = {}
+    for finding in probe_account(settings(world.server.endpoint, **changes), world.trader.runtime.clock):
+        assert finding.level == "ok" or finding.remedy
+        found.setdefault(finding.level, []).append(finding.text)
+    return found
+
+
+def test_the_doctor_finds_a_good_account_good(world: World) -> None:
+    """Clock, credentials, mode and permissions."""
+    assert set(findings(world)) == {"ok"}
+
+
+def test_the_doctor_says_what_is_wrong_and_what_to_do(world: World) -> None:
+    """A clock that is off, a mode, a key, an exchange that is not there: each with a remedy, none with a secret."""
+    world.does("clock", skew_ms=5_000)
+    assert "ms apart" in findings(world)["warn"][0]
+    world.does("mode", account=ACCOUNT, dual=True)
+    assert "position_mode" in findings(world)["fail"][0]
+    wrong = findings(world, secret="another-secret")["fail"]  # noqa: S106
+    assert "another-secret" not in repr(wrong)
+    assert findings(world, api_key="")["fail"]
+    world.does("keys", account=ACCOUNT)
+    assert findings(world)["fail"]
+    world.server.stop()
+    assert findings(world)["fail"] == ["no connection to binanceusdm"]
 
 
 # -- reads -------------------------------------------------------------------------------------------------------------

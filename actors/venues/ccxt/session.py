@@ -84,7 +84,6 @@ class Session:
 
     async def run(self) -> None:
         """Begin, and go on until `close`."""
-        self.tell(self.status)
         pause = self.settings.retry_seconds
         while (obstacle := await self._prepare()) is not None:
             self._set_status(obstacle)

@@ -7,6 +7,7 @@ order that a conditional one became counts under the client id of that one: its 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -100,27 +101,29 @@ class Audit:
 
     def unprotected(self, account: str, symbol: str, until: Micros) -> Sequence[tuple[Micros, Micros]]:
         """When a position was open and no conditional order of the closing side rested: from, to."""
-        sizes = [one for one in self.sizes if (one.account, one.symbol) == (account, symbol)]
-        stops = self.stops(account, symbol)
-        edges = {one.at for one in sizes} | {edge for stop in stops for edge in (stop.began, stop.ended) if edge}
-        moments = sorted(edge for edge in edges if edge < until)
+        # Each change at its time: the position's new size, or one resting order of a side more or less.
+        changes: list[tuple[Micros, Decimal | None, OrderSide | None, int]] = [
+            (one.at, one.quantity, None, 0) for one in self.sizes if (one.account, one.symbol) == (account, symbol)
+        ]
+        for stop in self.stops(account, symbol):
+            changes.append((stop.began, None, stop.side, 1))
+            if stop.ended is not None:
+                changes.append((stop.ended, None, stop.side, -1))
+        held, resting = ZERO, {OrderSide.SELL: 0, OrderSide.BUY: 0}
+        since: Micros | None = None
         gaps: list[tuple[Micros, Micros]] = []
-        for began, ended in zip(moments, [*moments[1:], until], strict=True):
-            held = self.size(account, symbol, began)
-            side = OrderSide.SELL if held > 0 else OrderSide.BUY
-            resting = any(
-                stop.side is side and stop.began <= began and (stop.ended is None or stop.ended > began)
-                for stop in stops
-            )
-            if held and not resting:
-                gaps.append((began, ended))
-        joined: list[tuple[Micros, Micros]] = []
-        for gap in gaps:
-            if joined and joined[-1][1] == gap[0]:
-                joined[-1] = (joined[-1][0], gap[1])
-            else:
-                joined.append(gap)
-        return joined
+        for at, group in groupby(sorted(changes, key=lambda change: change[0]), key=lambda change: change[0]):
+            if at >= until:
+                break
+            for _, quantity, side, more in group:
+                held = held if quantity is None else quantity
+                if side is not None:
+                    resting[side] += more
+            bare = bool(held) and not resting[OrderSide.SELL if held > 0 else OrderSide.BUY]
+            if since is not None and not bare:
+                gaps.append((since, at))
+            since = (at if since is None else since) if bare else None
+        return gaps if since is None else [*gaps, (since, until)]
 
     def said(self) -> dict[str, Any]:
         """As JSON says it: decimals are strings."""

@@ -72,4 +72,13 @@ class ServedMatching(PaperMatching):
             # One that rested is a maker's: only those are filled at their own price rather than the market's.
             maker = order.limit_price is not None and order.updated_at < quote.at
             self._journal.book(order.account, order.symbol, quote.at, realized, maker=maker)
+            self._end_position_wide(order, quote)
         return after
+
+    def _end_position_wide(self, cause: OrderRow, quote: Quote) -> None:
+        """closePosition orders live as long as the position (GTE_GTC); the one that closes it has not expired."""
+        held, _ = self._tables.position(cause.account, cause.symbol)
+        parent = self._journal.parent(cause.id)
+        for order in self._tables.open_orders(cause.account, cause.symbol):
+            if order.position_wide and order.id != parent and not reducible(held, order.side):
+                self._tables.change_order(order.id, OrderState.EXPIRED, order.filled, quote.at)

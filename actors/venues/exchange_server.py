@@ -72,7 +72,8 @@ class ExchangeServer:
     @property
     def endpoint(self) -> str:
         """Where it can be reached."""
-        return f"http://{self.settings.host}:{self.port}"
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.port}"
 
     def start(self) -> None:
         """Serve on a thread of its own. Raises whatever keeps it from beginning."""
@@ -146,6 +147,8 @@ class ExchangeServer:
             http=_Connection,
             ws="websockets-sansio",
             server_header=False,
+            # A client's pool must not find its connection closed just as it sends an order.
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)

@@ -12,6 +12,7 @@ import pytest
 
 from actors.venues.exchange_server import ExchangeServer
 from actors.venues.exchange_settings import ExchangeSettings, RateLimits
+from actors.venues.paper_settings import MarketSettings, ReplaySettings
 from tests.exchange_world import (
     KEY,
     MARKET,
@@ -155,8 +156,33 @@ def test_close_position_closes_whatever_is_held_when_it_triggers(server: Exchang
     told = stop(server, **wide).json()
     assert (told["closePosition"], told["quantity"]) == (True, "0")
     order(server, quantity="0.02")
-    control(server.endpoint, "price", {"symbol": SYMBOL, "price": "58000"})
+    stop(server, **{**wide, "clientAlgoId": "lower", "triggerPrice": "58500"})
+    control(server.endpoint, "price", {"symbol": SYMBOL, "price": "58900"})
     assert signed(server, "GET", "/fapi/v3/positionRisk").json() == []
+    found = [signed(server, "GET", "/fapi/v1/algoOrder", clientAlgoId=name).json() for name in ("all", "lower")]
+    assert [each["algoStatus"] for each in found] == ["FINISHED", "EXPIRED"]
+
+
+def test_a_file_is_replayed_at_its_speed_with_the_walls_time(tmp_path: Path) -> None:
+    """A stop is triggered by the row that reaches it; the times told are those of now, the candles of its minutes."""
+    prices = tmp_path / "prices.csv"
+    rows = [f"2022-01-01 00:00:{second:02},{60000 - 100 * second}" for second in range(30)]
+    prices.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    market = MarketSettings(symbols={SYMBOL: ReplaySettings(file=prices)})
+    (tmp_path / "data").mkdir()
+    with running_exchange(tmp_path / "data", market=market, manual=False, speed=10.0) as server:
+        order(server)
+        assert stop(server, triggerPrice="57500", clientAlgoId="by-file").status_code == 200
+        deadline = time.monotonic() + 30
+        while (last := control(server.endpoint, "state", method="GET")["prices"][SYMBOL])["last"] != "57100":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert abs(last["at"] - time.time() * 1000) < 30_000
+        trade = signed(server, "GET", "/fapi/v1/userTrades", symbol="BTCUSDT").json()[-1]
+        assert (trade["price"], trade["side"]) == ("57500", "SELL")
+        candles = httpx.get(f"{server.endpoint}/fapi/v1/klines", params={"symbol": "BTCUSDT", "interval": "1m"}).json()
+        assert abs(candles[-1][0] - time.time() * 1000) < 120_000
+        assert (candles[0][1], candles[-1][4]) == ("60000", "57100")
 
 
 def test_limit_orders_rest_and_fill_at_their_price(server: ExchangeServer) -> None:

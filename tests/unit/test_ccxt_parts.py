@@ -12,7 +12,8 @@ import pytest
 from actors.domain.model import Instrument
 from actors.runtime.virtual_clock import VirtualClock
 from actors.venues.base import REJECTIONS, OrderRejected, OrderUnknown, VenueUnavailable
-from actors.venues.ccxt import client
+from actors.venues.ccxt import binanceusdm_streams, client
+from actors.venues.ccxt.binanceusdm import BinanceUsdm
 from actors.venues.ccxt.binanceusdm_codes import REJECTED, UNAVAILABLE, concluded
 from actors.venues.ccxt.binanceusdm_rows import conditional_of, forced, holding_of, instrument_of
 from actors.venues.ccxt.binanceusdm_trades import Executions
@@ -333,3 +334,34 @@ def test_an_exchange_nobody_wrote_is_a_key_error() -> None:
     """Configuration refuses it before."""
     with pytest.raises(KeyError):
         open_ccxt_venue(CcxtSettings(exchange="nowhere", account="a"), VirtualClock(0))
+
+
+class Desk:
+    """Notes which streams are given up."""
+
+    def __init__(self) -> None:
+        self.given_up: list[str] = []
+
+    def price(self, *_: Any, **__: Any) -> None:
+        """Prices are of no interest here."""
+
+    def broken(self, stream: str, why: str) -> None:
+        """Note it."""
+        self.given_up.append(f"{stream}: {why}")
+
+
+def test_a_symbol_whose_mark_falls_silent_while_others_go_on_is_subscribed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stream as a whole is not silent, so only the symbol's own silence can tell."""
+    hand, desk = Hand(), Desk()
+    monkeypatch.setattr(binanceusdm_streams, "_seconds", hand)
+    dialect: Any = BinanceUsdm(CcxtSettings(exchange="binanceusdm", account="a"), None, desk)
+    dialect._ids = {BTC: "BTCUSDT", "ETH/USDT:USDT": "ETHUSDT"}
+    dialect._symbols = {"BTCUSDT": BTC, "ETHUSDT": "ETH/USDT:USDT"}
+    dialect._subscription("market", [BTC, "ETH/USDT:USDT"])
+    for second in range(17):
+        assert desk.given_up == []
+        hand.now = float(second)
+        dialect.on_message("market", {"e": "markPriceUpdate", "s": "BTCUSDT", "E": second, "p": "60000"})
+    assert desk.given_up == ["market: the mark of ETH/USDT:USDT was not told for 16 s"]

@@ -103,7 +103,7 @@ def test_reports_may_come_in_any_order_and_more_than_once(order: list[int], repe
             read_back=read_back,
         )
 
-    events = [
+    events: list[OrderReported | PositionObserved] = [
         report(OrderState.OPEN, 0, read_back=False),
         report(OrderState.OPEN, 1, read_back=False),
         report(OrderState.OPEN, 2, read_back=True),

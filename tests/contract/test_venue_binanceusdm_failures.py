@@ -444,7 +444,7 @@ def test_an_expired_listen_key_is_replaced(world: World) -> None:
 def test_a_silent_order_stream_is_found_out_by_rest(tmp_path: Path) -> None:
     """It is connected, it answers pings, it says nothing: positions that change unheard give it away."""
     with a_world(tmp_path, reckon_every_seconds=0.3) as world:
-        world.trader.filled("a")
+        world.trader.filled(OURS)
         world.does("streams", silence="user", seconds=60)
         had = world.count(StreamRestored)
 
@@ -517,7 +517,7 @@ def test_no_price_is_told_before_resume(tmp_path: Path) -> None:
 )
 def test_what_the_exchange_closes_itself_is_told_as_such(world: World, event: str, cause: str) -> None:
     """Its own orders have ids of their own; the account is to be read again."""
-    entry = world.trader.filled("a").trades[0]
+    entry = world.trader.filled(OURS).trades[0]
     assert world.again(StreamRestored, lambda: world.does(event, account=ACCOUNT, symbol=SYMBOL))
     account = world.trader.account(entry.at)
     assert account.position is None
@@ -526,7 +526,7 @@ def test_what_the_exchange_closes_itself_is_told_as_such(world: World, event: st
 
 def test_what_the_owner_does_by_hand_is_told(world: World) -> None:
     """Trades under other ids than ours; the account is to be read again."""
-    entry = world.trader.filled("a").trades[0]
+    entry = world.trader.filled(OURS).trades[0]
     assert world.again(StreamRestored, lambda: world.by_hand("SELL", "0.004", reduceOnly=True))
     account = world.trader.account(entry.at)
     assert account.position is not None
@@ -655,6 +655,8 @@ def test_a_position_that_changes_during_a_read_is_read_again(world: World) -> No
     world.fault("GET openAlgoOrders", hang_after=0.5)
     request = AccountRequest(request_id="read", account=ACCOUNT, symbol=SYMBOL, trades_since=entry.at)
     world.trader.venue.read_account(request)
+    taken = lambda: control(world.server.endpoint, "faults", method="GET")["rules"][0]["taken"]  # noqa: E731
+    assert until(taken)
     world.by_hand("SELL", "0.004", reduceOnly=True)
     answer = world.answer("read")
     assert isinstance(answer, AccountAnswered)

@@ -365,3 +365,11 @@ def test_a_symbol_whose_mark_falls_silent_while_others_go_on_is_subscribed_anew(
         hand.now = float(second)
         dialect.on_message("market", {"e": "markPriceUpdate", "s": "BTCUSDT", "E": second, "p": "60000"})
     assert desk.given_up == ["market: the mark of ETH/USDT:USDT was not told for 16 s"]
+
+
+def test_a_listen_key_that_expired_gives_the_order_stream_up() -> None:
+    """The connection may well stay open, and say nothing any more."""
+    desk = Desk()
+    dialect: Any = BinanceUsdm(CcxtSettings(exchange="binanceusdm", account="a"), None, desk)
+    assert dialect.on_message("user", {"e": "listenKeyExpired", "E": 1, "listenKey": "k"})
+    assert desk.given_up == ["user: its key has expired"]

@@ -6,11 +6,12 @@ found again under our id.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import structlog
 import structlog.testing
 
 from actors.domain.events import OrderState
@@ -302,7 +303,7 @@ class LiveTrouble:
         """Not even when the exchange itself repeats the request in its error."""
         echo = " ".join(self.secrets)
         # A logger keeps what it was bound with, so the log is caught before the account is opened.
-        with structlog.testing.capture_logs() as logged, self.open(standin) as trader:
+        with everything_logged() as logged, self.open(standin) as trader:
             for body, status in ((f'{{"msg": "{echo}"}}', 400), (f"<p>{echo}</p>", 502), (f"<p>{echo}</p>", 200)):
                 standin.fail(self.is_send, body=body, status=status)
                 failure(trader.submit(trader.order("a")))
@@ -346,6 +347,18 @@ class LiveTrouble:
         )
         trader.venue.look_up(request)
         return trader._outcome(request_id)
+
+
+@contextmanager
+def everything_logged() -> Iterator[list[Any]]:
+    """What is logged meanwhile, whatever level the tests are otherwise content with."""
+    quiet = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
+    try:
+        with structlog.testing.capture_logs() as logged:
+            yield logged
+    finally:
+        structlog.configure(wrapper_class=quiet)
 
 
 def foreign(market: Market, kind: OrderKind) -> Order:

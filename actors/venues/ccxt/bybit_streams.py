@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from actors.venues.ccxt.bybit_rows import kind_of
-from actors.venues.ccxt.dialect import Dialect, StreamSpec
+from actors.venues.ccxt.dialect import Dialect, StreamSpec, number
 from actors.venues.ccxt.errors import NotSent
-from actors.venues.ccxt.plain import MILLISECOND, or_none
+from actors.venues.ccxt.plain import MILLISECOND, Marks, or_none, ours
 
 ORDERS, PRICES = "orders", "prices"
 LOGIN_SECONDS: Final = 10
@@ -18,6 +18,11 @@ TICKER: Final = {"mark": "markPrice", "last": "lastPrice", "bid": "bid1Price", "
 
 class BybitStreams(Dialect):
     """What Bybit tells unasked."""
+
+    def __init__(self, *args: Any) -> None:
+        """Nothing was told yet."""
+        super().__init__(*args)
+        self._marks = Marks(self.settings.price_silence_seconds)
 
     def streams(self) -> Sequence[StreamSpec]:
         """Orders on one, tickers on the other; both are pinged, and each pong counts as life."""
@@ -41,6 +46,7 @@ class BybitStreams(Dialect):
             first = {"op": "auth", "args": [self.settings.api_key, expires, signature.hexdigest()]}
             await self.exchange.listen(self._url(stream), [first], lambda: None)
             return
+        self._marks.subscribed(symbols)
         topics = [self._ticker(symbol) for symbol in symbols]
         first = {"op": "subscribe", "args": topics, "req_id": PRICES}
         # Without symbols there is nothing to subscribe, hence nothing to wait for.
@@ -53,6 +59,7 @@ class BybitStreams(Dialect):
     async def follow(self, stream: str, symbol: str) -> None:
         """One more ticker."""
         if stream == PRICES:
+            self._marks.subscribed([symbol])
             await self.exchange.say(self._url(stream), {"op": "subscribe", "args": [self._ticker(symbol)]})
 
     def on_message(self, stream: str, message: Any) -> bool:
@@ -68,6 +75,8 @@ class BybitStreams(Dialect):
                 symbol = self._symbols().get(row["symbol"])
                 if symbol is not None:
                     self.desk.order_changed(symbol, row["orderLinkId"] or row["orderId"], kind_of(row))
+                    if number(row.get("cumExecQty") or 0) and not ours(row["orderLinkId"]):
+                        self.desk.foreign_trade()
             return True
         if topic == "position":
             self.desk.account_changed()
@@ -78,6 +87,8 @@ class BybitStreams(Dialect):
             told = {name: or_none(row[field]) for name, field in TICKER.items() if row.get(field)}
             if symbol is not None and told:
                 self.desk.price(symbol, int(message["ts"]) * MILLISECOND, **told)
+                if "mark" in told and (why := self._marks.told(symbol)):
+                    self.desk.broken(PRICES, why)
             return True
         return False
 

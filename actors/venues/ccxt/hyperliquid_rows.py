@@ -4,7 +4,6 @@ It has no error codes, only sentences, so the white list is one of sentences. A 
 digits: ours is those digits.
 """
 
-import re
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from actors.domain.model import ZERO, Instrument, Micros, OrderKind, OrderSide, 
 from actors.venues.base import OrderRejected, OrderUnknown, VenueError, VenueOrder, VenuePosition, VenueUnavailable
 from actors.venues.ccxt.dialect import number
 from actors.venues.ccxt.errors import NoAnswer, RestError
-from actors.venues.ccxt.plain import MILLISECOND, MINUTE, filled_by, or_none
+from actors.venues.ccxt.plain import MILLISECOND, MINUTE, filled_by, or_none, ours
 
 LAG: Final = MINUTE
 MINIMUM_NOTIONAL: Final = Decimal(10)
@@ -44,12 +43,11 @@ ACTION_WORDS: Final = {
     "must deposit before performing actions": "auth",
 }
 ACTION_ERROR, ORDER_ERROR, CANCEL_ERROR = "action", "order", "cancel"
-OUR_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def wire_id(client_order_id: str) -> str | int:
     """An id as it is sent: ours as the client's, a foreign one as the exchange's own number."""
-    if OUR_ID.fullmatch(client_order_id):
+    if ours(client_order_id):
         return f"0x{client_order_id}"
     if client_order_id.isdecimal():
         return int(client_order_id)

@@ -9,7 +9,7 @@ from actors.domain.model import Micros, OrderKind
 from actors.venues.ccxt.dialect import Dialect, StreamSpec
 from actors.venues.ccxt.errors import NotSent
 from actors.venues.ccxt.hyperliquid_rows import own_id
-from actors.venues.ccxt.plain import MILLISECOND, or_none
+from actors.venues.ccxt.plain import MILLISECOND, Marks, or_none, ours
 
 ORDERS, PRICES = "orders", "prices"
 ACCOUNT_CHANNELS: Final = ("orderUpdates", "userFills")
@@ -35,6 +35,8 @@ class HyperliquidStreams(Dialect):
         self._kinds = Kinds()
         self._prices: dict[tuple[str, str], tuple[Micros, Decimal]] = {}
         self._unconfirmed: dict[str, int] = {}
+        self._marks = Marks(self.settings.price_silence_seconds)
+        self._numbers: OrderedDict[str, None] = OrderedDict()
 
     def streams(self) -> Sequence[StreamSpec]:
         """One for the account, one for prices; both are pinged."""
@@ -55,12 +57,14 @@ class HyperliquidStreams(Dialect):
         user = self.settings.wallet_address
         subscriptions: list[dict[str, str]] = [{"type": channel, "user": user} for channel in ACCOUNT_CHANNELS]
         if stream == PRICES:
+            self._marks.subscribed(symbols)
             subscriptions = [each for symbol in symbols for each in self._subscriptions(symbol)]
         self._unconfirmed[stream] = len(subscriptions)
         await self.exchange.listen(self._url(stream), [_subscribe(each) for each in subscriptions], lambda: None)
 
     async def follow(self, stream: str, symbol: str) -> None:
         """One more symbol's prices."""
+        self._marks.subscribed([symbol])
         for subscription in self._subscriptions(symbol):
             await self.exchange.say(self._url(stream), _subscribe(subscription))
 
@@ -88,7 +92,7 @@ class HyperliquidStreams(Dialect):
             case "userFills":
                 # The first message repeats what is long known.
                 if data and not data.get("isSnapshot"):
-                    self.desk.account_changed()
+                    self._on_fills(data["fills"])
             case _:
                 return False
         return True
@@ -97,6 +101,9 @@ class HyperliquidStreams(Dialect):
         if channel == "activeAssetCtx":
             # The one channel that does not say when.
             self._price(data["coin"], self._now(), mark=or_none(data["ctx"].get("markPx")))
+            symbol = self._symbols().get(data["coin"])
+            if symbol is not None and (why := self._marks.told(symbol)):
+                self.desk.broken(PRICES, why)
         elif channel == "bbo":
             bid, ask = [or_none(level["px"]) if level else None for level in data["bbo"]]
             self._price(data["coin"], int(data["time"]) * MILLISECOND, bid=bid, ask=ask)
@@ -104,11 +111,24 @@ class HyperliquidStreams(Dialect):
             newest = max(data, key=lambda row: int(row["time"]))
             self._price(newest["coin"], int(newest["time"]) * MILLISECOND, last=or_none(newest["px"]))
 
+    def _on_fills(self, fills: Sequence[dict[str, Any]]) -> None:
+        """Those of our own orders are told with the orders."""
+        self.desk.account_changed()
+        for fill in fills:
+            known = ours(own_id(fill["cloid"])) if "cloid" in fill else str(fill["oid"]) in self._numbers
+            if not known:
+                self.desk.foreign_trade()
+                return
+
     def _on_order(self, row: dict[str, Any]) -> None:
         symbol = self._symbols().get(row["coin"])
         if symbol is None:
             return
         order_id = own_id(row.get("cloid")) or str(row["oid"])
+        if ours(order_id):
+            self._numbers[str(row["oid"])] = None
+            if len(self._numbers) > MAXIMUM_KINDS:
+                self._numbers.popitem(last=False)
         # An update does not say what class the order is of; one that nobody remembers is looked for in each.
         known = self._kinds.get(order_id)
         for kind in [known] if known else list(OrderKind):

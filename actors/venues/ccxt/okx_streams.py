@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from actors.domain.model import OrderKind
-from actors.venues.ccxt.dialect import Dialect, StreamSpec
+from actors.venues.ccxt.dialect import Dialect, StreamSpec, number
 from actors.venues.ccxt.errors import NotSent
 from actors.venues.ccxt.okx_rows import Contract, contract_of
-from actors.venues.ccxt.plain import MILLISECOND, or_none
+from actors.venues.ccxt.plain import MILLISECOND, Marks, or_none, ours
 
 ORDERS, ALGOS, PRICES = "orders", "algos", "prices"
 PATHS: Final = {ORDERS: "/private", ALGOS: "/business", PRICES: "/public"}
@@ -28,7 +28,11 @@ TICKER: Final = {"mark": "markPx", "last": "last", "bid": "bidPx", "ask": "askPx
 class OkxStreams(Dialect):
     """What OKX tells unasked."""
 
-    _unconfirmed: dict[str, int]
+    def __init__(self, *args: Any) -> None:
+        """Nothing was told yet."""
+        super().__init__(*args)
+        self._unconfirmed: dict[str, int] = {}
+        self._marks = Marks(self.settings.price_silence_seconds)
 
     def streams(self) -> Sequence[StreamSpec]:
         """Two for orders, one for prices."""
@@ -45,10 +49,11 @@ class OkxStreams(Dialect):
 
     async def hold(self, stream: str, symbols: Sequence[str]) -> None:
         """Log in where orders are told, then subscribe; the answers say when the stream is up."""
-        self._unconfirmed = {**self.__dict__.get("_unconfirmed", {}), stream: 0}
+        self._unconfirmed[stream] = 0
         if stream != PRICES:
             await self.exchange.listen(self._url(stream), [self._login()], lambda: None)
             return
+        self._marks.subscribed(symbols)
         channels = [channel for symbol in symbols for channel in self._channels(symbol)]
         if channels:
             self._unconfirmed[PRICES] = len(channels)
@@ -61,6 +66,7 @@ class OkxStreams(Dialect):
     async def follow(self, stream: str, symbol: str) -> None:
         """One more symbol's prices."""
         if stream == PRICES:
+            self._marks.subscribed([symbol])
             await self.exchange.say(self._url(stream), {"op": "subscribe", "args": self._channels(symbol)})
 
     def _channels(self, symbol: str) -> list[dict[str, str]]:
@@ -92,6 +98,8 @@ class OkxStreams(Dialect):
                 told = {name: or_none(row[field]) for name, field in TICKER.items() if row.get(field)}
                 if symbol is not None and told:
                     self.desk.price(symbol, int(row["ts"]) * MILLISECOND, **told)
+                    if "mark" in told and (why := self._marks.told(symbol)):
+                        self.desk.broken(PRICES, why)
         return True
 
     def _on_event(self, stream: str, message: dict[str, Any]) -> None:
@@ -114,8 +122,12 @@ class OkxStreams(Dialect):
             return
         if row.get("algoClOrdId") or row.get("algoId"):
             # An algo order, or its child.
+            if number(row.get("accFillSz") or 0) and not ours(row.get("algoClOrdId")):
+                self.desk.foreign_trade()
             self.desk.order_changed(symbol, row.get("algoClOrdId") or row["algoId"], OrderKind.STOP_MARKET)
             return
+        if number(row.get("accFillSz") or 0) and not ours(row["clOrdId"]):
+            self.desk.foreign_trade()
         kind = OrderKind.MARKET if row["ordType"] == "market" else OrderKind.LIMIT
         self.desk.order_changed(symbol, row["clOrdId"] or row["ordId"], kind)
 

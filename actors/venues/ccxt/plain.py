@@ -1,5 +1,7 @@
 """Small things that several exchanges' files need: times, numbers as they are sent, candles page by page."""
 
+import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -14,6 +16,7 @@ MILLISECOND: Final = 1000
 MINUTE: Final = 60_000_000
 DAY: Final = 1440 * MINUTE
 MAXIMUM_CANDLES: Final = 20_000
+OUR_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def milliseconds(at: Micros) -> int:
@@ -43,6 +46,34 @@ def explained(order: VenueOrder) -> VenueOrder:
     if filled_by(order.trades) != order.filled:
         raise NoAnswer(f"the trades of {order.client_order_id or order.venue_order_id} do not explain its fill yet")
     return order
+
+
+def ours(client_order_id: str | None) -> bool:
+    """Whether an id looks like a keeper's."""
+    return OUR_ID.fullmatch(client_order_id or "") is not None
+
+
+class Marks:
+    """When each symbol's mark was last told. It moves all the time: one that is not told while others are has lost its
+    subscription.
+    """
+
+    def __init__(self, bound_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """One may be silent for `bound_seconds`."""
+        self._bound_seconds = bound_seconds
+        self._monotonic = monotonic
+        self._heard: dict[str, float] = {}
+
+    def subscribed(self, symbols: Sequence[str]) -> None:
+        """From now on these are to be told."""
+        self._heard.update(dict.fromkeys(symbols, self._monotonic()))
+
+    def told(self, symbol: str) -> str:
+        """One was told; what is wrong with another, "" when nothing is."""
+        now = self._heard[symbol] = self._monotonic()
+        other = min(self._heard, key=lambda name: self._heard[name])
+        silent = now - self._heard[other]
+        return f"the mark of {other} was not told for {silent:.0f} s" if silent > self._bound_seconds else ""
 
 
 async def candles_of(

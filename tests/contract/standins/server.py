@@ -82,7 +82,7 @@ class Standin:
         self.complaints: list[str] = []
         self.sockets: list[Socket] = []
         self.port = 0
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
         self._done: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,13 +106,14 @@ class Standin:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         assert self._ready.wait(10), "the stand-in did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         done = self._done
-        if done is not None and self._thread.is_alive():
+        if done is not None and self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(done.set)
         self._thread.join(10)
         assert not self._thread.is_alive(), "the stand-in did not end"
@@ -145,9 +146,11 @@ class Standin:
             for socket in list(self.sockets):
                 await socket.web.close()
 
+        assert self._loop is not None, "it has not begun"
         asyncio.run_coroutine_threadsafe(cut(), self._loop).result(10)
 
     def _run(self) -> None:
+        assert self._loop is not None
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._serve())
         self._loop.close()
@@ -236,13 +239,15 @@ class Standin:
         return response
 
     def _changed(self, order: Order | None) -> None:
+        if self._loop is None:
+            return
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._spread, order)
 
     def _spread(self, order: Order | None) -> None:
         for socket in list(self.sockets):
             for message in self.told(socket, order):
-                task = self._loop.create_task(self._say(socket, json.dumps(message)))
+                task = asyncio.get_running_loop().create_task(self._say(socket, json.dumps(message)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ class World:
 
     # -- the exchange --------------------------------------------------------------------------------------------------
 
-    def control(self, path: str, content: object = None, method: str = "POST") -> Any:
+    def control(self, path: str, content: Mapping[str, Any] | None = None, method: str = "POST") -> Any:
         """The exchange's control surface; None where it does not answer, or refuses."""
         try:
             if method == "GET":

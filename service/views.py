@@ -13,6 +13,7 @@ from actors.domain.model import (
     Intent,
     IntentStatus,
     Micros,
+    OrderKind,
     Phase,
     PlannedTarget,
     Position,
@@ -111,7 +112,7 @@ def _targets(position: Position) -> list[dict[str, Any]]:
     """Every target of the plan; before the entry is filled they have no price and quantity yet."""
     state = {target.number: target for target in position.targets}
     shown = [_target(planned, state.pop(planned.number, None)) for planned in position.plan.targets]
-    # A target that an amendment took out of the plan stays visible when it has already been hit.
+    # A resting target that an amendment took out of the plan stays visible when it has already closed something.
     shown += [_target(None, target) for target in state.values()]
     return sorted(shown, key=lambda target: int(target["number"]))
 
@@ -121,10 +122,17 @@ def _target(planned: PlannedTarget | None, target: Target | None) -> dict[str, A
         "number": planned.number if planned else target.number if target else 0,
         "price": decimal(target.price) if target else None,
         "quantity": plain(target.quantity) if target else None,
-        "order": planned.order.value if planned else "market",
+        "order": _order_of(planned, target),
         "hit": target.hit if target else False,
         "filled": plain(target.filled) if target else "0",
     }
+
+
+def _order_of(planned: PlannedTarget | None, target: Target | None) -> str:
+    """How it closes; the order at rest of one that the exchange altered is gone."""
+    if target is not None and target.software:
+        return OrderKind.MARKET.value
+    return planned.order.value if planned else OrderKind.LIMIT.value
 
 
 def _excursion(excursion: Excursion | None) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from actors.domain.model import IntentStatus, OrderSide, Phase, Position
+from actors.domain.model import IntentStatus, OrderKind, OrderSide, Phase, Position
+from actors.domain.plans import parse_plan
 from actors.messages import Opened, Previewed, Refusal
 from actors.position import PositionActor
 from actors.venues.base import OrderRequest
@@ -240,6 +241,17 @@ def test_a_preview_saves_and_sends_nothing(tmp_path: Path, seed: int) -> None:
     assert keeper.exchange.accepted == []
     assert "p1" not in keeper.house.directory.positions
     assert not keeper.open().repeated
+
+
+def test_a_preview_shows_what_would_rest(tmp_path: Path) -> None:
+    """Its level and its quantity; nothing rests anywhere."""
+    keeper = Keeper(tmp_path, [60000])
+    keeper.start()
+    body = {"stop": {"percent": "1"}, "targets": [{"at": {"percent": "1"}, "close": "0.6", "order": "limit"}]}
+    reply = keeper.open(preview=True, plan=parse_plan(body))
+    (target,) = reply.published.position.targets
+    assert (target.price, target.quantity, target.hit) == (Decimal(60600), Decimal("0.6"), False)
+    assert keeper.sent(OrderKind.LIMIT) == []
 
 
 def test_every_preview_is_let_go(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pykka
 
 from actors.domain.model import OrderKind, OrderSide, Position, Side
-from actors.domain.plans import RUNNER, parse_plan
+from actors.domain.plans import RUNNER, parse_plan, plan_to_dict
 from actors.domain.shares import in_flight, runner_share, shares
-from actors.messages import Opened, Refusal
+from actors.messages import AmendRequest, Opened, Refusal
+from actors.runtime.base import tell
 from actors.venues.paper_ledger import AccountRead
 from persistence.codec import decode_snapshot
 from tests.simulation.house import Keeper
@@ -106,7 +107,8 @@ class Weather:
             for planned in self.plan.targets
         }
         # Somebody who cancels what rests for a target, now and then.
-        self.meddles = 0.05 if plans is RESTING_PLANS and self.dice.random() < 0.4 else 0.0
+        self.amended = 0
+        self.meddles = 0.08 if plans is RESTING_PLANS and self.dice.random() < 0.6 else 0.0
         self.keeper._fault = self._fault  # type: ignore[method-assign]
         self.keeper.simulator.before_turn = self._before_turn
         self._brew()
@@ -232,10 +234,25 @@ class Weather:
                 reply = self.keeper.ask_close(fraction="0.5", request_id="half")
 
     def _meddle(self) -> None:
-        """Somebody cancels an order at rest, past the keeper."""
+        """Somebody cancels an order at rest past the keeper, or moves its level."""
+        if self.dice.random() < 0.5:
+            self._amend()
+            return
         limits = [order.client_order_id for order in self.keeper.venue().orders if order.kind is OrderKind.LIMIT]
         if limits:
             self.keeper.cancel_by_hand(self.dice.choice(limits), OrderKind.LIMIT)
+
+    def _amend(self) -> None:
+        """Somebody asks for other levels of the same targets; whether he is answered is not waited for."""
+        body = plan_to_dict(self.plan)
+        nudge = Decimal(self.dice.choice(("0.9", "1.1", "1.2")))
+        for target in body["targets"]:
+            if "percent" in target["at"]:
+                target["at"]["percent"] = str(Decimal(target["at"]["percent"]) * nudge)
+        if self.keeper.alive:
+            self.amended += 1
+            request = AmendRequest(position_id="p1", body=body, reply=self.keeper.simulator.reply(), act_now=True)
+            tell(self.keeper.house.supervisor, request)
 
     # -- what must hold ------------------------------------------------------------------------------------------------
 

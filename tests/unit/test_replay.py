@@ -206,6 +206,35 @@ def test_the_time_limit_closes_at_its_moment() -> None:
     assert answer["exits"][0]["at"] == "2022-01-05T12:02:00.000000Z"
 
 
+def resting(**first: Any) -> dict[str, Any]:
+    """The ladder, its first target an order at rest."""
+    body: dict[str, Any] = {**LADDER}
+    at_rest, runner = body["targets"]
+    return {**body, "targets": [{**at_rest, "order": "limit", **first}, runner]}
+
+
+def test_an_order_at_rest_fills_at_its_level_also_when_the_price_jumps_past_it() -> None:
+    """A market target gets what the jump gives; an order at rest has named its price."""
+    assert told(run(bars("100 100 100 100", "100 101.5 100 101.5"), resting())) == [
+        ("target-1", "take_profit", "101", "0.6")
+    ]
+    answer = run(ticks("100", "105", "103.9"), resting())
+    assert told(answer) == [("target-1", "take_profit", "101", "0.6"), ("stop", "trailing_stop", "103.9", "0.4")]
+
+
+def test_an_order_at_rest_moves_the_stop_when_it_has_filled() -> None:
+    """Breakeven from then on; the stop takes what remains, and nothing is left at rest."""
+    answer = run(ticks("100", "101", "100.5", "99.9"), resting())
+    assert told(answer) == [("target-1", "take_profit", "101", "0.6"), ("stop", "breakeven", "99.9", "0.4")]
+    assert told(run(ticks("100", "97.5"), resting())) == [("stop", "stop_loss", "97.5", "1")]
+
+
+def test_an_order_at_rest_comes_closer_with_time() -> None:
+    """Moved at its time, it is crossed already and gets the market's price."""
+    steps = [{"percent": "1.9"}, {"percent": "0.5", "after_seconds": 2}]
+    assert told(run(ticks("100", "101", "101.2"), resting(at=steps))) == [("target-1", "take_profit", "101.2", "0.6")]
+
+
 def test_a_target_comes_closer_with_time() -> None:
     """The level of its age holds from that moment on."""
     steps = [{"percent": "3"}, {"percent": "0.5", "after_seconds": 120}]

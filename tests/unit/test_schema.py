@@ -202,3 +202,18 @@ def test_what_is_no_mapping_is_a_value_error(state: Any) -> None:
     """Even when the bytes decode to something else entirely."""
     with pytest.raises(ValueError):
         schema.load(state, schema.SCHEMA)
+
+
+def test_what_resting_targets_save_is_read_back_and_absent_from_older_states() -> None:
+    """Only new fields with defaults: what an older state does not say, it means as it always did."""
+    plan = {"stop": {"percent": "5"}, "targets": [{"at": {"percent": "1"}, "close": "0.6", "order": "limit"}]}
+    desk = opened(plan)
+    desk.fill("target-1", "2", price="101")
+    desk.alter("target-1", position_wide=True)
+    loaded = schema.load(through_bytes(schema.dump(desk.position)), schema.SCHEMA)
+    assert loaded == desk.position
+    assert loaded.targets[0].software
+    assert [intent.limit_price for intent in loaded.intents if intent.leg == "target-1"] == [D(101)]
+    market = schema.dump(busy().position)
+    assert not any("limit_price" in saved for saved in market["intents"])
+    assert not any("software" in saved for saved in market["targets"])

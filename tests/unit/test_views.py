@@ -93,6 +93,24 @@ def test_an_order_whose_end_is_open_is_pending() -> None:
     assert view["protected"] is False
 
 
+def test_a_resting_target_is_shown_as_a_limit_until_software_closes_it() -> None:
+    """Also one that an amendment took out of the plan after it had closed a part."""
+    plan = parse_plan(
+        {"stop": {"percent": "1"}, "targets": [{"at": {"percent": "2"}, "close": "0.5", "order": "limit"}]}
+    )
+    position = runner(plan=plan)
+    (first, *_) = position.targets
+    dropped = replace(first, number=7, hit=False)
+
+    def orders(software: bool) -> list[tuple[int, str]]:
+        targets = (replace(first, software=software), dropped)
+        view = position_view(published(replace(position, targets=targets)), None)
+        return [(target["number"], target["order"]) for target in view["targets"]]
+
+    assert orders(software=False) == [(1, "limit"), (7, "limit")]
+    assert orders(software=True) == [(1, "market"), (7, "limit")]
+
+
 def test_health_is_worst_first() -> None:
     """The silent, then the unprotected, then the slow."""
     directory = Directory()

@@ -269,7 +269,9 @@ class Meddler:
             answer = self.world.post(f"/v1/positions/{one.id}/close", {"fraction": fraction, "request_id": request})
             if answer is not None and answer.status_code == 202:
                 told = answer.json()
-                one.manual[told["leg"]] = told["quantity"]
+                if told["leg"].startswith("manual-"):
+                    # While everything is closing already, the answer names the leg that does it.
+                    one.manual[told["leg"]] = told["quantity"]
 
 
 def run(campaign: Campaign, folder: Path, *, say: Callable[[str], object] = print) -> list[str]:

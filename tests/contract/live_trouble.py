@@ -17,6 +17,7 @@ import structlog.testing
 from actors.domain.events import OrderState
 from actors.domain.model import OrderKind, OrderSide
 from actors.venues.base import (
+    AccountRequest,
     LookUpRequest,
     OrderAnswered,
     OrderRejected,
@@ -117,6 +118,8 @@ class LiveTrouble:
     def test_an_exchange_that_cannot_be_reached_was_never_asked(self, trader: Trader, standin: Any) -> None:
         """A connection that was refused is definite: nothing left."""
         standin.__exit__()
+        # A connection that was kept open may still be thought alive: the first request to use it finds out.
+        failure(self.raw_look_up(trader, trader.next_id(), "a", OrderKind.MARKET))
         assert isinstance(failure(trader.submit(trader.order("a"))), VenueUnavailable)
 
     @pytest.mark.parametrize("rubbish", ["html with 200", "json with 500", "cut off", "truncated", "an empty object"])
@@ -205,6 +208,18 @@ class LiveTrouble:
         standin.fail(self.is_list_of_fills, times=2, edit=self.without_fills)
         order = trader.filled("a")
         assert sum(trade.quantity for trade in order.trades) == Decimal("0.01")
+
+    def test_an_open_order_whose_trades_lag_makes_no_read_of_the_account(self, trader: Trader, standin: Any) -> None:
+        """A read is whole or it has failed."""
+        trader.filled("a")
+        trader.limited("l", trader.profit_above())
+        standin.market.settle_partly(standin.market.orders[-1], Decimal("0.004"))
+        fault = standin.fail(self.is_list_of_fills, times=50, edit=self.without_fills)
+        request = AccountRequest(request_id=trader.next_id(), account=ACCOUNT, symbol=SYMBOL, trades_since=0)
+        trader.venue.read_account(request)
+        assert isinstance(failure(trader._outcome(request.request_id)), VenueUnavailable)
+        fault.times = 0
+        assert [order.filled for order in trader.account().orders] == [Decimal("0.004")]
 
     def test_a_foreign_order_without_a_client_id_is_listed_and_can_be_cancelled(
         self, trader: Trader, standin: Any

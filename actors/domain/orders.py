@@ -20,7 +20,7 @@ from actors.domain.model import (
 )
 from actors.domain.prices import limit_time
 from actors.domain.resting import cancel_resting, settle_hits, work_resting
-from actors.domain.shares import budget, in_book, in_flight, owed_to
+from actors.domain.shares import in_flight, owed_to
 from actors.domain.step import Step
 
 KEPT_RESIDENTS = 4
@@ -111,14 +111,13 @@ def _rests_gone(step: Step) -> bool:
 def _work_partials(step: Step, at: Micros) -> None:
     """Send the oldest owed partial, if no other exit order is in flight and its price is still within its bound.
 
-    What rests for targets is cut down before it: together they would reach more than they may.
+    What rests for targets is cut down before it, and while it is being cancelled it is in flight: together they would
+    reach more than they may.
     """
     position = step.position
     if any(in_flight(i) for i in position.intents if not i.resident and i.leg != "entry"):
         return
     if position.remaining <= 0 or position.disputed or _former_owners_stop(position):
-        return
-    if in_book(position) > budget(position):
         return
     for intent in position.intents:
         if intent.status is not IntentStatus.PLANNED or not intent.reduce_only or intent.resident or intent.full:

@@ -26,7 +26,6 @@ from actors.domain.model import (
     Excursion,
     IntentStatus,
     Micros,
-    OrderKind,
     Phase,
     PlannedTarget,
     Position,
@@ -238,11 +237,7 @@ def limit_time(step: Step, at: Micros) -> None:
     if limit is None or position.entered_at is None or not watching(position):
         return
     if any(
-        not intent.status.terminal
-        and intent.reduce_only
-        and not intent.resident
-        and intent.kind is not OrderKind.LIMIT
-        and intent.decided_at == at
+        not intent.status.terminal and intent.reduce_only and not intent.resident and intent.decided_at == at
         for intent in position.intents
     ):
         return

@@ -170,7 +170,6 @@ class IdealExchange:
         position, price = self.position, self.price
         levels = [target.price for target in position.targets if not target.hit]
         levels.append(position.stop_price)
-        levels.extend(order.limit_price for order in self.resting.values() if order.kind is OrderKind.LIMIT)
         if end > price:
             return min((level for level in levels if level is not None and price < level < end), default=None)
         return max((level for level in levels if level is not None and end < level < price), default=None)

@@ -55,7 +55,7 @@ def _hit_by_fill(step: Step, planned: PlannedTarget, target: Target, at: Micros)
 
 def work_resting(step: Step, at: Micros, *, may_place: bool) -> None:
     """Bring the orders at rest in line with the plan and with what remains."""
-    if not step.position.entry_complete or step.position.remaining <= 0:
+    if step.position.remaining <= 0:
         return
     if any(len(planned.at) > 1 for planned, _ in resting_targets(step.position)):
         refresh_target_prices(step, at)

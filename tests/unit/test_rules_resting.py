@@ -212,6 +212,7 @@ def test_what_filled_while_the_stop_fired_is_booked_as_its_own_leg() -> None:
     assert [(leg, quantity) for leg, _, _, quantity in desk.exits()] == [("target-1", D(6)), ("stop", D(4))]
     assert (desk.phase(), desk.position.remaining, desk.venue) == ("closed", D(0), D(0))
     assert desk.target(1).hit
+    assert desk.position.stop_price == D(95)
 
 
 def test_a_position_is_not_closed_before_what_rested_is_read_back() -> None:

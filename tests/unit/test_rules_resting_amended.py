@@ -109,6 +109,36 @@ def test_a_resting_target_may_become_a_market_target_and_back() -> None:
     assert desk.target(1).filled == D(6)
 
 
+def test_a_market_exit_waits_while_an_order_at_rest_is_being_moved() -> None:
+    """What is being cancelled may still fill: it is in flight, and one exit order is in flight at a time."""
+    market = {"at": {"percent": "0.5"}, "close": "0.1"}
+    desk = opened({"stop": {"percent": "5"}, "targets": [market, FIRST]}, held=("target-2",))
+    desk.report("target-2", read_back=True)
+    moved_on = {**FIRST, "number": 2, "at": {"percent": "3"}}
+    desk.amend({"stop": {"percent": "5"}, "targets": [{"number": 1, **market}, moved_on]})
+    desk.price("100.5")
+    assert desk.target(1).hit
+    assert market_exits(desk) == []
+    desk.observe("9")
+    assert desk.position.remaining == D(10)
+    desk.venue = D(10)
+    desk.held.clear()
+    desk.cancelled("target-2")
+    desk.report("target-2", read_back=True)
+    assert market_exits(desk) == [("target-1", D(1))]
+
+
+def test_a_leg_asks_for_what_its_target_says_now_not_for_what_its_first_order_said() -> None:
+    """0.4 rested, 0.8 are asked for since."""
+    desk = opened({"stop": {"percent": "5"}, "targets": [{**FIRST, "close": "0.4"}]})
+    desk.fill("target-1", "1", price="101")
+    market = {key: value for key, value in FIRST.items() if key != "order"}
+    desk.amend({"stop": {"percent": "5"}, "targets": [{"number": 1, **market, "close": "0.8"}]})
+    desk.price("101")
+    assert market_exits(desk) == [("target-1", D(7))]
+    assert desk.target(1).filled == D(8)
+
+
 def test_a_market_order_of_an_amended_leg_waits_for_the_end_of_its_limit_order() -> None:
     """Never two of one leg at the exchange."""
     desk = opened(ONE, held=("target-1",))

@@ -30,14 +30,15 @@ def on_refused(step: Step, event: OrderRefused) -> None:
     at = event.at
     step.note("order.refused", at, alert=True, leg=intent.leg, code=event.code, why=event.message)
     order_id = intent.client_order_id
-    if intent.leg == "entry":
+    if event.code == "duplicate_id":
+        # An order already has this id: it is ours, from before, an entry perhaps that has filled; the truth about it is
+        # asked for.
+        step.change_intent(order_id, status=IntentStatus.UNKNOWN)
+        step.look_up(intent)
+    elif intent.leg == "entry":
         step.change_intent(order_id, status=IntentStatus.REFUSED)
     elif intent.resident:
         _refuse_resident(step, event, at)
-    elif event.code == "duplicate_id":
-        # An open order already has this id: it is ours, from before; the truth about it is asked for.
-        step.change_intent(order_id, status=IntentStatus.UNKNOWN)
-        step.look_up(intent)
     else:
         step.change_intent(
             order_id,
@@ -52,10 +53,6 @@ def on_refused(step: Step, event: OrderRefused) -> None:
 def _refuse_resident(step: Step, event: OrderRefused, at: Micros) -> None:
     intent = step.intent(event.client_order_id)
     if intent is None:
-        return
-    if event.code == "duplicate_id":
-        step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
-        step.look_up(intent)
         return
     refused = [other for other in step.position.intents if other.resident and other.status is IntentStatus.REFUSED]
     attempts = refused[-1].attempts + 1 if refused else 1

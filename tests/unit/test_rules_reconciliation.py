@@ -10,6 +10,7 @@ from actors.domain import schema
 from actors.domain.events import (
     ForeignOrderSeen,
     FundingPaid,
+    LookUp,
     Observe,
     OrderReported,
     OrderState,
@@ -182,6 +183,20 @@ def test_one_read_never_shrinks_a_position() -> None:
     desk.at += SECOND
     desk.observe("6.5")
     assert desk.position.remaining == D("6.5")
+
+
+def test_an_entry_refused_as_a_duplicate_is_looked_up_and_protected() -> None:
+    """Sent again after it had seemed absent, and it had arrived: the refusal means that it is there, not that it is not."""
+    desk = opened(PLAN, held=("entry",))
+    desk.lose("entry")
+    desk.refuse("entry", "duplicate_id")
+    assert desk.phase() == "opening"
+    assert any(isinstance(effect, LookUp) for effect in desk.effects)
+    desk.held.clear()
+    desk.fill("entry")
+    assert desk.position.remaining == D(10)
+    assert desk.position.protected
+    assert desk.phase() == "open"
 
 
 def test_a_restart_does_not_book_its_own_reconciliation_again() -> None:

@@ -186,7 +186,7 @@ def test_one_read_never_shrinks_a_position() -> None:
 
 
 def test_an_entry_refused_as_a_duplicate_is_looked_up_and_protected() -> None:
-    """Sent again after it had seemed absent, and it had arrived: the refusal means that it is there, not that it is not."""
+    """Sent again after it had seemed absent, and it had arrived: the refusal means that it is there."""
     desk = opened(PLAN, held=("entry",))
     desk.lose("entry")
     desk.refuse("entry", "duplicate_id")

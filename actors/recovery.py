@@ -206,7 +206,9 @@ def as_asked(position: Position, order: VenueOrder) -> bool:
     """Whether a listed order for a target is what we asked for; one that is not is read by itself."""
     for intent in position.intents:
         if intent.client_order_id == order.client_order_id and intent.kind is OrderKind.LIMIT:
+            # One that has filled further is read by itself too: its trades may lag behind the listing.
             same = (order.quantity, order.reduce_only) == (intent.quantity, True) and not order.position_wide
+            same = same and order.filled == intent.filled
             return same and order.limit_price in (None, intent.limit_price)
     return True
 

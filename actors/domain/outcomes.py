@@ -13,13 +13,16 @@ from actors.domain.events import (
     Reconciled,
     Recovered,
 )
-from actors.domain.model import IntentStatus, Micros, OrderKind, Position, Reason
+from actors.domain.model import Intent, IntentStatus, Micros, OrderKind, Position, Reason
 from actors.domain.orders import in_bound
 from actors.domain.prices import watching
 from actors.domain.step import Step, client_order_id, retry_after
 
 # As many orders of a target as an orphan is recognised among.
 KNOWN_GENERATIONS = 32
+
+# How many stops in a row may fail to arrive before somebody is told (again).
+ABSENCES_TOLD = 3
 
 
 def on_refused(step: Step, event: OrderRefused) -> None:
@@ -99,6 +102,18 @@ def on_absent(step: Step, event: OrderAbsent) -> None:
         step.look_up(intent, proof=True)
         return
     step.change_intent(intent.client_order_id, status=status, retry_at=None)
+    if intent.resident and not intent.cancel_requested and step.position.remaining > 0:
+        _count_absence(step, intent, event.at)
+
+
+def _count_absence(step: Step, intent: Intent, at: Micros) -> None:
+    """A stop that never arrives is placed again, and told where nothing protects meanwhile."""
+    others = [other for other in step.position.intents if other.resident and other.leg != intent.leg]
+    again = bool(others) and others[-1].status is IntentStatus.WITHDRAWN
+    attempts = others[-1].attempts + 1 if again else 1
+    step.change_intent(intent.client_order_id, attempts=attempts)
+    if attempts % ABSENCES_TOLD == 0 and not step.position.protected:
+        step.note("position.unprotected", at, alert=True, why="its stop does not arrive at the exchange", code="absent")
 
 
 def on_withheld(step: Step, event: OrderWithheld) -> None:

@@ -33,7 +33,7 @@ from actors.domain.model import (
     Reason,
     Target,
 )
-from actors.domain.shares import committed, leg_of, nothing_can_rest, resting_targets, rests, shares
+from actors.domain.shares import committed, leg_of, nothing_can_rest, resting_targets, rests, shares, target_room
 from actors.domain.step import Step
 
 
@@ -172,7 +172,8 @@ def _owe_leg(step: Step, planned: PlannedTarget, target: Target, at: Micros) -> 
     free = position.remaining - committed(position) - sum(shares(position).values(), ZERO)
     closing = [other.number for other in position.plan.targets if other.close > 0]
     takes_all = bool(closing) and planned.number == closing[-1] and _fractions(position) == 1
-    quantity = free if takes_all and not target.software else min(target.quantity - target.filled, free)
+    own = min(target.quantity - target.filled, free, target_room(position))
+    quantity = free if takes_all and not target.software else own
     if planned.close > 0 and quantity > 0:
         generation = step.next_generation(leg)
         step.plan_order(at, leg, Reason.TAKE_PROFIT, quantity, generation=generation, level=target.price)

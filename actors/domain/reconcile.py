@@ -24,15 +24,20 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         return
     for trade in event.trades:
         _book_own(step, trade)
+    doubtful = False
     for intent in step.position.intents:
         # A listing of open orders never proves that one has ended: the order itself is asked for.
         listed = event.open_orders is None or intent.client_order_id in event.open_orders
         if intent.status is IntentStatus.RESTING and not intent.cancel_requested and not listed:
             step.look_up(intent)
+            # A stop covers all that remains: where it has fired, nothing of what is there is ours any more.
+            doubtful = doubtful or not intent.resident
     position = step.position
-    if any(in_flight(intent) for intent in position.intents if not intent.resident):
+    if doubtful or any(in_flight(intent) for intent in position.intents if not intent.resident):
         # An order of ours is under way: any difference may be its doing. The verdict waits for its end.
         step.change(observed=None)
+        if doubtful and event.quantity != position.remaining + position.excess:
+            step.observe("an order that is listed no more is asked for first")
         return
     held, tracked, read_at = event.quantity, position.remaining, event.read_at or event.at
     repeated = position.observed is not None and position.observed.quantity == held and position.observed.at < read_at

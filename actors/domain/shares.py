@@ -85,6 +85,12 @@ def runner_share(position: Position) -> Decimal:
     return max(ZERO, position.quantity - sum((target.quantity for target in position.targets), ZERO))
 
 
+def target_room(position: Position) -> Decimal:
+    """What all targets together may still close: a dropped one that filled late has closed another's part."""
+    filled = sum((target.filled for target in position.targets), ZERO)
+    return max(ZERO, position.quantity - runner_share(position) - filled)
+
+
 def budget(position: Position) -> Decimal:
     """How much all resting targets together may have in the book."""
     return max(ZERO, position.remaining - runner_share(position) - committed(position))

@@ -1,5 +1,6 @@
 """Resting targets on an exchange that outlives the keeper: the incident was one that closed everything."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -341,6 +342,20 @@ def test_it_fills_while_the_plan_is_amended(tmp_path: Path, numbered: bool, seed
     agrees(keeper)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_fills_while_a_market_target_takes_its_place(tmp_path: Path, seed: int) -> None:
+    """What the dropped one filled too late was the new one's part: the runner keeps its share."""
+    keeper = opened(tmp_path, seed)
+    keeper.faults.next("cancel", position="p1", leg="target-1", delay_request_seconds=1.5)
+    keeper.add_prices([60700] * 5)
+    body = {**BODY, "targets": [{"at": {"percent": "1.3"}, "close": "0.6"}]}
+    assert isinstance(keeper.amend(body, act_now=True), Amended)
+    keeper.run(8)
+    keeper.moves(60900, 61000, 61000, 61000, seconds=8)
+    assert legs(keeper.position()) == [("target-1", Decimal("0.6"))]
+    assert keeper.held() == Decimal("0.4")
+
+
 def test_cancelled_by_hand_it_is_placed_again(tmp_path: Path) -> None:
     """A listing without it leads to a read of it, and its end to another generation."""
     keeper = opened(tmp_path)
@@ -489,3 +504,37 @@ def test_a_level_that_comes_closer_moves_the_order_at_its_time(tmp_path: Path) -
     keeper.moves(60650)
     assert keeper.held() == Decimal("0.4")
     agrees(keeper)
+
+
+@pytest.mark.parametrize("lag", [0, 4])
+def test_a_fill_whose_trades_lag_behind_the_position_is_booked_once(tmp_path: Path, lag: int) -> None:
+    """The position is smaller, the order is listed no more, its trade is not told yet: no verdict before it is."""
+    keeper = Keeper(tmp_path, [60000], speed=1.0)
+    keeper.start()
+    keeper.opened(
+        plan=parse_plan(
+            {"stop": {"percent": "1.5"}, "targets": [{"at": {"percent": "1"}, "close": "0.6", "order": "limit"}]}
+        )
+    )
+    read, lagging, limit = keeper.exchange.read_account, [False], keeper.order_id("target-1")
+
+    def late(account: str, symbol: str, since: int, *, behind: int = 0) -> Any:
+        told = read(account, symbol, since, behind=behind)
+        known = tuple(trade for trade in told.trades if trade.client_order_id != limit)
+        return replace(told, trades=known) if lagging[0] else told
+
+    keeper.exchange.read_account = late  # type: ignore[method-assign]
+    keeper.faults.always("report", lose="reply")
+    keeper.run(24)
+    if lag:
+        lagging[0] = True
+        keeper.faults.next(
+            "look_up", position="p1", leg="target-1", times=0, for_seconds=float(lag), error="unavailable"
+        )
+    keeper.moves(60650, seconds=8)
+    lagging[0] = False
+    keeper.run(36)
+    position = keeper.position()
+    assert position.remaining == abs(keeper.held()) == Decimal("0.4")
+    assert [fill.leg for fill in position.fills] == ["entry", "target-1"]
+    assert position.protected

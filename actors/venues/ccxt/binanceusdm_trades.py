@@ -79,18 +79,23 @@ class Executions:
         if not number(order["executedQty"]):
             return ()
         params = {"symbol": self._market_id(symbol), "orderId": order["orderId"], "limit": PAGE}
-        rows = await self._exchange.fapiPrivateGetUserTrades(params)
+        rows = more = await self._exchange.fapiPrivateGetUserTrades(params)
+        while len(more) == PAGE:
+            more = await self._exchange.fapiPrivateGetUserTrades({**params, "fromId": int(more[-1]["id"]) + 1})
+            rows = rows + more
         return await self._told(symbol, [row for row in rows if str(row["orderId"]) == str(order["orderId"])])
 
     async def since(self, symbol: str, since: Micros, now: Micros) -> Sequence[Trade]:
         """Every execution from `since` on. Since 0: those of the last week."""
         start = max(since, now - RECENT) if since else now - WEEK + MINUTE
         rows = await self._first_rows(symbol, start, now)
-        while rows and len(rows) % PAGE == 0:
+        while rows:
             more = await self._rows(symbol, {"fromId": int(rows[-1]["id"]) + 1})
             if not more:
                 break
             rows += more
+            if len(more) < PAGE:
+                break
         wanted = {str(row["id"]): row for row in rows if int(row["time"]) * MILLISECOND >= start}
         await self._find_names(symbol, list(wanted.values()), now)
         return await self._told(symbol, sorted(wanted.values(), key=lambda row: int(row["id"])))

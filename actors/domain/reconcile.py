@@ -24,14 +24,7 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         return
     for trade in event.trades:
         _book_own(step, trade)
-    doubtful = False
-    for intent in step.position.intents:
-        # A listing of open orders never proves that one has ended: the order itself is asked for.
-        listed = event.open_orders is None or intent.client_order_id in event.open_orders
-        if intent.status is IntentStatus.RESTING and not intent.cancel_requested and not listed:
-            step.look_up(intent)
-            # A stop covers all that remains: where it has fired, nothing of what is there is ours any more.
-            doubtful = doubtful or not intent.resident
+    doubtful = _ask_for_unlisted(step, event)
     position = step.position
     if doubtful or any(in_flight(intent) for intent in position.intents if not intent.resident):
         # An order of ours is under way: any difference may be its doing. The verdict waits for its end.
@@ -59,6 +52,20 @@ def on_observed(step: Step, event: PositionObserved) -> None:
         step.observe("a difference is believed on its second read")
     else:
         _shrink(step, event)
+
+
+def _ask_for_unlisted(step: Step, event: PositionObserved) -> bool:
+    """A listing of open orders never proves that one has ended: the order itself is asked for, and waited for.
+
+    True where that of a target is missing. A stop covers all that remains: where it fired, nothing there is ours now.
+    """
+    doubtful = False
+    for intent in step.position.intents:
+        listed = event.open_orders is None or intent.client_order_id in event.open_orders
+        if intent.status is IntentStatus.RESTING and not intent.cancel_requested and not listed:
+            step.look_up(intent)
+            doubtful = doubtful or not intent.resident
+    return doubtful
 
 
 def _take_excess(step: Step, excess: Decimal, event: PositionObserved) -> None:

@@ -523,7 +523,7 @@ def test_a_fill_whose_trades_lag_behind_the_position_is_booked_once(tmp_path: Pa
         known = tuple(trade for trade in told.trades if trade.client_order_id != limit)
         return replace(told, trades=known) if lagging[0] else told
 
-    keeper.exchange.read_account = late  # type: ignore[method-assign]
+    keeper.exchange.read_account = late  # type: ignore[assignment]
     keeper.faults.always("report", lose="reply")
     keeper.run(24)
     if lag:

@@ -59,6 +59,8 @@ class Account:
     # Whether the venue can be traded; one that subscribes must say so first. `blocked` is what is in the way.
     reachable: bool = True
     blocked: str = ""
+    # The positions for whose reconciling the others wait no longer, in words.
+    blocked_by: str = ""
     failures: list[float] = field(default_factory=list)
     # Until when an order that a former life sent and never saved could still arrive, by symbol.
     late_until: dict[str, float] = field(default_factory=dict)
@@ -112,6 +114,7 @@ class Roster:
         """
         parts, settings = self.parts, account.settings
         self.stop_account(account)
+        account.blocked_by = ""
         account.reachable = not account.venue.traits.subscribes
         account.blocked = "" if account.reachable else "connecting to the exchange"
         gateway = parts.runtime.spawn(

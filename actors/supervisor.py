@@ -20,6 +20,7 @@ from actors.traffic import (
     Boot,
     Finished,
     OpeningEnded,
+    PatienceOver,
     Recovered,
     Respawn,
     ResumeFeed,
@@ -37,6 +38,8 @@ from persistence.messages import (
 
 # A lease may be given up before it runs out, so it is asked for more often than that.
 LONGEST_RETRY_SECONDS = 5.0
+# How long all positions of an account may take to be reconciled before the prices of the others go on without them.
+RECOVERY_SECONDS = 60.0
 
 
 class SupervisorActor(pykka.ThreadingActor):
@@ -84,6 +87,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._casualties.respawn(message.position_id)
             case SnapshotRead():
                 self._casualties.on_snapshot(message)
+            case PatienceOver():
+                self._on_patience_over(message)
             case Retake():
                 self._on_retake(message)
             case DrainService():
@@ -164,7 +169,28 @@ class SupervisorActor(pykka.ThreadingActor):
         for position_id, error in message.loaded.corrupt.items():
             self._casualties.quarantine_unreadable(position_id, accounts[0].settings.name, "", str(error))
         for account in accounts:
+            if account.venue.traits.subscribes:
+                self._be_patient(PatienceOver(account=account.settings.name, epoch=account.epoch))
             self._resume_if_recovered(account)
+
+    def _be_patient(self, reminder: PatienceOver) -> None:
+        self._roster.parts.runtime.clock.tell_after(RECOVERY_SECONDS, self.actor_ref, reminder)
+
+    def _on_patience_over(self, message: PatienceOver) -> None:
+        """One position that cannot be reconciled must not keep prices from all the others for ever.
+
+        It hears none itself before it is reconciled, so that nothing acts on half the truth.
+        """
+        account = self._roster.accounts[message.account]
+        if not account.started or account.epoch != message.epoch or account.resumed:
+            return
+        if not account.reachable:
+            self._be_patient(message)
+            return
+        waiting = ", ".join(sorted(account.recovering))
+        account.blocked_by = f"not reconciled, and not managed until they are: {waiting}"
+        self._log.error("account.unreconciled", account=message.account, remedy=account.blocked_by)
+        self._resume(account)
 
     def _recover(self, position_id: str, begin: BeginRecovery, accounts: set[str]) -> None:
         """Spawn the actor of one stored position; what cannot be read is quarantined, and nothing else is touched."""
@@ -201,16 +227,26 @@ class SupervisorActor(pykka.ThreadingActor):
             return
         account = self._roster.accounts[managed.account]
         account.recovering.discard(position_id)
+        if account.blocked_by and not account.recovering:
+            account.blocked_by = ""
+            status = self._roster.parts.directory.accounts[account.settings.name]
+            self._roster.publish_account(account, epoch=status.epoch, held=True, reconciled=account.reachable)
         self._resume_if_recovered(account)
 
     def _resume_if_recovered(self, account: Account) -> None:
         """Prices flow once every position of the account is reconciled, so that none of them misses one."""
         if account.recovering or account.resumed or account.gateway is None or not account.reachable:
             return
+        self._resume(account)
+
+    def _resume(self, account: Account) -> None:
         account.resumed = True
         status = self._roster.parts.directory.accounts[account.settings.name]
-        self._roster.publish_account(account, epoch=status.epoch, held=True, reconciled=True)
-        tell(account.gateway, ResumeFeed())
+        self._roster.publish_account(
+            account, epoch=status.epoch, held=True, reconciled=not account.blocked_by, detail=account.blocked_by
+        )
+        if account.gateway is not None:
+            tell(account.gateway, ResumeFeed())
         if not self._ready_told and all(other.resumed for other in self._roster.accounts.values()):
             self._ready_told = True
             self._log.info("service.ready", accounts=len(self._roster.accounts), positions=len(self._roster.managed))
@@ -227,9 +263,9 @@ class SupervisorActor(pykka.ThreadingActor):
         else:
             self._log.error("account.blocked", account=message.account, code=message.code, remedy=message.detail)
         if account.resumed or not message.ready:
-            self._roster.publish_account(
-                account, epoch=status.epoch, held=True, reconciled=message.ready, detail=account.blocked
-            )
+            reconciled = message.ready and not account.blocked_by
+            detail = account.blocked or account.blocked_by
+            self._roster.publish_account(account, epoch=status.epoch, held=True, reconciled=reconciled, detail=detail)
         self._resume_if_recovered(account)
 
     def _on_shard_lost(self, message: ShardLost) -> None:

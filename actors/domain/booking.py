@@ -13,7 +13,7 @@ from actors.domain.exits import (
     trailing_stop,
     under_minimum,
 )
-from actors.domain.limits import end_limit, take_open_limit
+from actors.domain.limits import end_limit, short_is_confirmed, take_open_limit
 from actors.domain.model import (
     ZERO,
     Excursion,
@@ -284,21 +284,12 @@ def _end_entry(step: Step, intent: Intent, at: Micros) -> None:
 
 
 def _end_reduction(step: Step, intent: Intent, event: OrderReported, *, news: bool) -> None:
-    """A reduction's order is terminal: whole, or short of what it asked for, which two agreeing reads must confirm.
-
-    A read that brought a fill agrees with none before it; one that shows another position disputes the size.
-    """
+    """A reduction's order is terminal: whole, or short of what it asked for, which two agreeing reads must confirm."""
     order_id = intent.client_order_id
     if intent.filled >= intent.quantity or step.position.remaining == 0:
         step.change_intent(order_id, status=IntentStatus.FILLED)
         return
-    position = step.position
-    if event.venue_quantity is not None and event.venue_quantity != position.remaining + position.excess:
-        step.change(disputed=True)
-    if not event.read_back or intent.reads < 1 or news:
-        reads = 0 if not event.read_back else 1 if news else intent.reads + 1
-        step.change_intent(order_id, status=IntentStatus.UNKNOWN, reads=reads)
-        step.look_up(intent)
+    if not short_is_confirmed(step, intent, event, news=news):
         return
     if step.position.disputed:
         # The order is final, the position disagrees: nothing more is asked for before that is understood.

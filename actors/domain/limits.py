@@ -55,20 +55,31 @@ def _tell_altered(step: Step, intent: Intent, at: Micros, why: str) -> None:
     step.note("order.altered", at, alert=True, leg=intent.leg, client_order_id=intent.client_order_id, why=why)
 
 
+def short_is_confirmed(step: Step, intent: Intent, event: OrderReported, *, news: bool) -> bool:
+    """Whether two agreeing reads say that a terminal order filled short; asks for the second where they do not yet.
+
+    A read that brought a fill agrees with none before it; one that shows another position disputes the size.
+    """
+    position = step.position
+    if event.venue_quantity is not None and event.venue_quantity != position.remaining + position.excess:
+        step.change(disputed=True)
+    if event.read_back and intent.reads >= 1 and not news:
+        return True
+    reads = 0 if not event.read_back else 1 if news else intent.reads + 1
+    step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN, reads=reads)
+    step.look_up(intent)
+    return False
+
+
 def end_limit(step: Step, intent: Intent, event: OrderReported, *, news: bool) -> None:
     """The order is terminal: whole, or short of what it asked for, which two agreeing reads must confirm."""
-    order_id, position = intent.client_order_id, step.position
+    order_id = intent.client_order_id
     if intent.filled > intent.quantity:
         _tell_altered(step, intent, event.at, f"it has closed {intent.filled:f} instead of {intent.quantity:f}")
     if intent.filled >= intent.quantity:
         step.change_intent(order_id, status=IntentStatus.FILLED)
         return
-    if event.venue_quantity is not None and event.venue_quantity != position.remaining + position.excess:
-        step.change(disputed=True)
-    if not event.read_back or intent.reads < 1 or news:
-        reads = 0 if not event.read_back else 1 if news else intent.reads + 1
-        step.change_intent(order_id, status=IntentStatus.UNKNOWN, reads=reads)
-        step.look_up(intent)
+    if not short_is_confirmed(step, intent, event, news=news):
         return
     if step.position.disputed:
         step.observe("an order at rest ended, and the position disagrees with what is booked")

@@ -168,3 +168,17 @@ def test_a_cancel_that_takes_its_time_does_not_flood_the_venue(tmp_path: Path, t
     keeper.simulator.run(for_seconds=10, limit=20_000)
     resting = [(order.quantity, order.trigger_price) for order in keeper.venue().orders]
     assert resting == [(Decimal("0.4"), Decimal(60000))]
+
+
+def test_a_stop_that_never_arrives_is_told(tmp_path: Path) -> None:
+    """It is placed again and again; meanwhile nothing protects, and somebody must know."""
+    keeper = Keeper(tmp_path, [60000], speed=1.0)
+    keeper.start()
+    keeper.faults.next("submit", kind=OrderKind.STOP_MARKET, times=0, error="unavailable")
+    keeper.open()
+    keeper.moves(*[60000] * 20, seconds=20)
+    assert not keeper.position().protected
+    assert keeper.told("position.unprotected")
+    keeper.faults.clear()
+    keeper.moves(*[60000] * 10, seconds=10)
+    assert keeper.position().protected

@@ -330,6 +330,11 @@ class Position(Record):
     closed_at: Micros | None = None
     close_reason: str = ""
 
+    # Where its extremes stand: those of later prices are on this tape of the symbol (actors/domain/tape.py), and are
+    # taken from there, so that a price that changes nothing else need not be saved with every position.
+    tape: str = field(default="", compare=False)
+    seen: int = field(default=0, compare=False)
+
     latest: Quote | None = field(default=None, metadata={"saved": False}, compare=False)
     reconciling: bool = field(default=False, metadata={"saved": False}, compare=False)
 

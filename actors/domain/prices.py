@@ -124,13 +124,13 @@ def pass_targets(step: Step, price: Decimal, at: Micros) -> None:
     refresh_target_prices(step, at)
     for planned in step.position.plan.targets:
         target = step.target(planned.number)
-        if target.hit or target.price is None or _waits_for_its_fill(step.position, planned, target):
+        if target.hit or target.price is None or waits_for_its_fill(step.position, planned, target):
             continue
         if reached(step.position.side, price, target.price):
             hit_target(step, planned, price, at)
 
 
-def _waits_for_its_fill(position: Position, planned: PlannedTarget, target: Target) -> bool:
+def waits_for_its_fill(position: Position, planned: PlannedTarget, target: Target) -> bool:
     """A target with an order at rest is hit by its fill, not by a price, unless its plan says touch.
 
     Where too little remains for an order to rest there is no fill to wait for, and its actions must not be lost.

@@ -7,7 +7,7 @@ to the local failure log, kept, and tried again with back-off; nothing is report
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pykka
 import structlog
@@ -68,6 +68,8 @@ class _Retry:
 
 class PersistenceActor(pykka.ThreadingActor):
     """Owns the store. Every save, lease and read passes through this mailbox."""
+
+    own_thread: ClassVar[bool] = True  # It blocks on the store, and would hold up whoever shares a thread with it.
 
     def __init__(
         self,

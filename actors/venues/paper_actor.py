@@ -11,7 +11,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pykka
 import structlog
@@ -90,6 +90,7 @@ class PaperActor(pykka.ThreadingActor):
     """Owns the market's cursor and the exchange, and answers every account that shares them."""
 
     use_daemon_thread = True
+    own_thread: ClassVar[bool] = True  # It writes its ledger, and would hold up whoever shares a thread with it.
 
     def __init__(
         self,

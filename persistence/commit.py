@@ -12,7 +12,7 @@ caller hears of it at once, so that its mailbox is not kept waiting, and tries a
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from persistence.batch import Batch, Rules, merge
@@ -40,6 +40,14 @@ class Doubtful(Trouble):
     """The transaction left, and its end is not known or not as meant."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusals:
+    """Why lines of the record (the audit trail, the history), and why tapes were refused; empty where none were."""
+
+    lines: str = ""
+    tapes: str = ""
+
+
 class CommittingStore(ABC):
     """The save loop. Remembers a batch that could not be settled until it is given again."""
 
@@ -51,10 +59,13 @@ class CommittingStore(ABC):
         new_write_id: Callable[[], str] | None = None,
         attempts: int = ATTEMPTS,
     ) -> None:
-        self._rules = Rules(newest_schema=newest_schema, known_fields=known_fields)
+        known = None if known_fields is None else frozenset(known_fields)
+        self._rules = Rules(newest_schema=newest_schema, known_fields=known)
         self._new_write_id = new_write_id or _random_write_id
         self._attempts = attempts
         self._unsettled: dict[str, Batch] = {}
+        # By shard: the epoch, and what was stored under it and seen so, of each position that is open.
+        self._remembered: dict[str, tuple[int, dict[str, int]]] = {}
         # Takes that may have been applied unheard, by shard and owner. Their write ids make them unmistakable.
         self._begun: dict[tuple[str, str], list[Fence]] = {}
 
@@ -79,14 +90,23 @@ class CommittingStore(ABC):
                     break
                 continue
             if fence.epoch != epoch:
+                self._remembered.pop(shard, None)
                 self._abandon()
                 raise stale_owner(shard, epoch, fence.epoch)
-            batch = merge(fence, self._new_write_id(), changes, stored, tapes=tapes or {}, rules=self._rules)
+            batch = merge(
+                fence,
+                self._new_write_id(),
+                changes,
+                stored,
+                tapes=tapes or {},
+                rules=self._rules,
+                remembered=self._known(shard, epoch),
+            )
             if batch.empty:
                 self._abandon()
                 return batch.outcome
             try:
-                unrecorded = self._commit(shard, batch)
+                refused = self._commit(shard, batch)
             except NotSent as error:
                 trouble = error
                 self._reset()
@@ -96,9 +116,10 @@ class CommittingStore(ABC):
             except Doubtful as error:
                 trouble = error
                 if self._settle_bounded(shard, epoch, batch):
-                    return batch.outcome
+                    return self._settled(shard, batch)
                 continue
-            return replace(batch.outcome, unrecorded=unrecorded)
+            self._remember(shard, batch)
+            return replace(batch.outcome, unrecorded=refused.lines, tapes_saved=not refused.tapes)
         raise StoreUnreachable(f"nothing was saved for shard {shard}: {trouble}", outage=trouble.outage)
 
     def _settle_earlier(self, shard: str, epoch: int, changes: tuple[Change, ...]) -> Outcome | None:
@@ -106,7 +127,26 @@ class CommittingStore(ABC):
         if earlier is None or not self._settle_bounded(shard, epoch, earlier):
             return None
         # Given something else, the loop goes on and finds the versions that the settled batch left.
-        return earlier.outcome if earlier.changes == changes else None
+        return self._settled(shard, earlier) if earlier.changes == changes else None
+
+    def _settled(self, shard: str, batch: Batch) -> Outcome:
+        """What a batch that was looked for and found means: of its tapes nothing, as they are not looked for."""
+        self._remember(shard, batch)
+        return replace(batch.outcome, tapes_saved=not batch.tapes)
+
+    def _known(self, shard: str, epoch: int) -> dict[str, int]:
+        """What is remembered under this epoch. Under another one somebody else may have been here."""
+        found = self._remembered.get(shard)
+        if found is None or found[0] != epoch:
+            found = self._remembered[shard] = (epoch, {})
+        return found[1]
+
+    def _remember(self, shard: str, batch: Batch) -> None:
+        known = self._known(shard, batch.epoch)
+        if len(batch.remembered) != len(batch.values):
+            for name in batch.values:
+                known.pop(name, None)
+        known.update(batch.remembered)
 
     def _settle_bounded(self, shard: str, epoch: int, batch: Batch) -> bool:
         """Whether the batch was saved. Raises StaleOwner, SnapshotUnknown."""
@@ -151,11 +191,11 @@ class CommittingStore(ABC):
         """Stop watching; nothing will be written."""
 
     @abstractmethod
-    def _commit(self, shard: str, batch: Batch) -> str:
+    def _commit(self, shard: str, batch: Batch) -> Refusals:
         """Apply the batch if the fence has not moved, read it back and compare.
 
-        Returns why part of the record (the audit trail, the history) was refused, empty when nothing was.
-        Raises NotSent when the server discarded it before it ran anything, Doubtful in every other case.
+        Returns what the server refused of that which guards no position. Raises NotSent when the server discarded it
+        before it ran anything, Doubtful in every other case.
         """
 
     @abstractmethod

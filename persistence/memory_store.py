@@ -17,7 +17,7 @@ from typing import Any
 
 from persistence.batch import Batch, bare_revision
 from persistence.codec import decode_event, decode_fence, decode_snapshot, encode_fence
-from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, stale_owner
+from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, Refusals, stale_owner
 from persistence.store import Fence, LeaseHeld, Loaded, Snapshot, SnapshotCorrupt, StoreUnreachable
 
 CLOSED_KEPT_SECONDS = 30 * 24 * 3600
@@ -27,7 +27,7 @@ CLOSED_KEPT = 10_000
 
 @dataclass(slots=True)
 class ShardData:
-    """The bytes of one shard. With `trail_refuses`, a reason, the audit trail takes no lines."""
+    """The bytes of one shard. With a reason to refuse them, the audit trail takes no lines, and no tape is taken."""
 
     fence: bytes | None = None
     lease: tuple[str, int, float] | None = None
@@ -38,6 +38,7 @@ class ShardData:
     closed: list[tuple[str, bytes]] = field(default_factory=list)
     tapes: dict[str, bytes] = field(default_factory=dict)
     trail_refuses: str = ""
+    tapes_refuse: str = ""
 
 
 @dataclass(slots=True)
@@ -85,14 +86,14 @@ class MemoryStore(CommittingStore):
     def _abandon(self) -> None:
         self._watched = None
 
-    def _commit(self, shard: str, batch: Batch) -> str:
+    def _commit(self, shard: str, batch: Batch) -> Refusals:
         self._stage("before_write", Doubtful)
         data = self._data(shard)
         if data.fence != self._watched:
             raise Doubtful("the shard was written by somebody else in between")
         self._apply(data, batch)
         self._stage("after_write", Doubtful)
-        return data.trail_refuses if batch.lines else ""
+        return Refusals(lines=data.trail_refuses if batch.lines else "", tapes=data.tapes_refuse if batch.tapes else "")
 
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
         self._stage("before_read", Doubtful)
@@ -110,14 +111,15 @@ class MemoryStore(CommittingStore):
     def _apply(self, data: ShardData, batch: Batch) -> None:
         data.fence = batch.fence
         data.positions.update(batch.values)
-        data.tapes.update(batch.tapes)
+        if not data.tapes_refuse:
+            data.tapes.update(batch.tapes)
         for name, raw in batch.values.items():
             data.expires.pop(name, None)
             if name in batch.closed:
                 data.open.discard(name)
                 data.closed.append((name, raw))
                 data.expires[name] = self._now() + CLOSED_KEPT_SECONDS
-            else:
+            elif name not in batch.listed:
                 data.open.add(name)
         if not data.trail_refuses:
             data.events += ((line.position_id, line.event) for line in batch.lines)

@@ -1,6 +1,6 @@
 """What one batch is in Redis commands: the keys, what is written, what is read back, and how that must look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from persistence.batch import Batch
@@ -24,10 +24,16 @@ class Keys:
         self.events = self._prefix + "events"
         self.closed = self._prefix + "closed"
         self.symbols = self._prefix + "symbols"
+        self._positions = self._prefix + "pos:"
 
     def position(self, position_id: str) -> str:
         """Where one snapshot is."""
-        return f"{self._prefix}pos:{position_id}"
+        return self._positions + position_id
+
+    def positions(self, position_ids: Iterable[str]) -> list[str]:
+        """Where these snapshots are."""
+        start = self._positions
+        return [start + name for name in position_ids]
 
     def tape(self, symbol: str) -> str:
         """Where one symbol's tape is."""
@@ -37,16 +43,16 @@ class Keys:
 def writes(keys: Keys, batch: Batch) -> list[Command]:
     """What the transaction changes. The snapshots, the tapes and the fence go in one command."""
     pairs: list[Any] = [keys.fence, batch.fence]
-    for name, value in batch.values.items():
-        pairs += (keys.position(name), value)
+    for pair in zip(keys.positions(batch.values), batch.values.values(), strict=True):
+        pairs += pair
     for symbol, tape in batch.tapes.items():
         pairs += (keys.tape(symbol), tape)
     commands: list[Command] = [("MSET", *pairs)]
     if batch.tapes:
         commands.append(("SADD", keys.symbols, *batch.tapes))
-    still_open = [name for name in batch.values if name not in batch.closed]
-    if still_open:
-        commands.append(("SADD", keys.open, *still_open))
+    joining = [name for name in batch.moving if name not in batch.closed]
+    if joining:
+        commands.append(("SADD", keys.open, *joining))
     if batch.closed:
         commands.append(("SREM", keys.open, *sorted(batch.closed)))
     for line in batch.lines:
@@ -62,21 +68,36 @@ def writes(keys: Keys, batch: Batch) -> list[Command]:
 def read_back(keys: Keys, batch: Batch) -> list[Command]:
     """What is read back, in the order in which `as_meant` takes the replies."""
     commands: list[Command] = [("GET", keys.fence)]
-    if batch.values:
-        commands.append(("MGET", *map(keys.position, batch.values)))
-        commands.append(("SMISMEMBER", keys.open, *batch.values))
+    if not batch.empty:
+        commands.append(("MGET", *keys.positions(batch.values), *map(keys.tape, batch.tapes)))
+    if batch.moving:
+        commands.append(("SMISMEMBER", keys.open, *batch.moving))
+    if batch.tapes:
+        commands.append(("SMISMEMBER", keys.symbols, *batch.tapes))
     return commands
 
 
 def as_meant(replies: Sequence[Any], batch: Batch) -> bool:
     """Whether the store now holds this batch, byte for byte."""
-    if replies[0] != batch.fence:
-        return False
-    if not batch.values:
-        return True
-    return list(replies[1]) == list(batch.values.values()) and membership_as_meant(replies[2], batch)
+    return replies[0] == batch.fence and positions_as_meant(replies, batch) and _tapes_present(replies, batch)
 
 
-def membership_as_meant(reply: Any, batch: Batch) -> bool:
-    """Whether exactly those positions that are open are listed as open."""
-    return isinstance(reply, list) and reply == [int(name not in batch.closed) for name in batch.values]
+def positions_as_meant(replies: Sequence[Any], batch: Batch) -> bool:
+    """Whether the positions are stored, byte for byte, and those of them that join or leave the open ones have."""
+    moving = batch.moving
+    listed = not moving or replies[2] == [int(name not in batch.closed) for name in moving]
+    return values_present(replies, batch) and listed
+
+
+def values_present(replies: Sequence[Any], batch: Batch) -> bool:
+    """Whether the positions are stored, byte for byte."""
+    return not batch.values or replies[1][: len(batch.values)] == list(batch.values.values())
+
+
+def symbols_as_meant(replies: Sequence[Any], batch: Batch) -> bool:
+    """Whether the tapes will be found at the next boot."""
+    return not batch.tapes or replies[-1] == [1] * len(batch.tapes)
+
+
+def _tapes_present(replies: Sequence[Any], batch: Batch) -> bool:
+    return not batch.tapes or replies[1][len(batch.values) :] == list(batch.tapes.values())

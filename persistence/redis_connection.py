@@ -28,13 +28,13 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
-    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from persistence.redis_wire import Replies, pack
 from persistence.store import Outage
 
 Command = tuple[Any, ...]
@@ -95,6 +95,7 @@ class RedisConnection:
         self._before_connect = before_connect
         self._primary_only = primary_only
         self._connection: Any = None
+        self._replies: Replies | None = None
         self._facts: ServerFacts | None = None
         self._watches = False
 
@@ -159,7 +160,11 @@ class RedisConnection:
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
-        connection, self._connection, self._facts, self._watches = self._connection, None, None, False
+        connection, replies = self._connection, self._replies
+        self._connection = self._replies = self._facts = None
+        self._watches = False
+        if replies is not None:
+            replies.close()
         if connection is not None:
             connection.disconnect()
 
@@ -181,6 +186,8 @@ class RedisConnection:
             if _is_foreseen(error):
                 raise
             raise _no_redis(error) from error
+        # Everything that the library asked while it connected was answered, so nothing is left in its own buffer.
+        self._replies = Replies(connection._sock, connection._parser.parse_error)
         self._connection = connection
         facts = self._ask_facts()
         if self._primary_only and facts.role != "master":
@@ -190,22 +197,17 @@ class RedisConnection:
         return facts
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        connection = self._connection
+        connection, replies = self._connection, self._replies
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return [self._read(connection) for _ in commands]
+            if replies is None:
+                raise RedisConnectionError("the connection was lost before anything was asked")
+            connection.send_packed_command([pack(commands)], check_health=False)
+            return [replies.read() for _ in commands]
         except BaseException as error:
             self.close()
             if _is_foreseen(error):
                 raise
             raise _no_redis(error) from error
-
-    @staticmethod
-    def _read(connection: Any) -> Any:
-        try:
-            return connection.read_response()
-        except ResponseError as error:
-            return error
 
     def _ask_facts(self) -> ServerFacts:
         info, policy = self._exchange([("INFO",), ("CONFIG", "GET", "appendfsync")])

@@ -27,8 +27,16 @@ from persistence.codec import (
     encode_fence,
     encode_lease,
 )
-from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, stale_owner
-from persistence.redis_commands import Keys, as_meant, membership_as_meant, read_back, writes
+from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, Refusals, stale_owner
+from persistence.redis_commands import (
+    Keys,
+    as_meant,
+    positions_as_meant,
+    read_back,
+    symbols_as_meant,
+    values_present,
+    writes,
+)
 from persistence.redis_connection import Command, RedisError, Refused, ServerFacts, outage_of
 from persistence.redis_nodes import Route, servers_of
 from persistence.store import Fence, LeaseHeld, Loaded, Outage, Snapshot, SnapshotCorrupt, StoreUnreachable
@@ -70,7 +78,7 @@ class RedisStore(CommittingStore):
         keys = Keys(shard)
         commands: list[Command] = [("WATCH", keys.fence), ("GET", keys.fence)]
         if names:
-            commands.append(("MGET", *map(keys.position, names)))
+            commands.append(("MGET", *keys.positions(names)))
         try:
             replies = self._route.watch(shard, commands)
         except (RedisError, OSError) as error:
@@ -84,7 +92,7 @@ class RedisStore(CommittingStore):
         except (RedisError, OSError):
             self._reset()
 
-    def _commit(self, shard: str, batch: Batch) -> str:
+    def _commit(self, shard: str, batch: Batch) -> Refusals:
         keys = Keys(shard)
         changes, checks = writes(keys, batch), read_back(keys, batch)
         try:
@@ -95,13 +103,20 @@ class RedisStore(CommittingStore):
             raise Doubtful(str(error), outage_of(error)) from error
         if executed is None:
             raise Doubtful("the shard was written by somebody else in between")
-        if not as_meant(executed[len(changes) :], batch):
+        found = executed[len(changes) :]
+        if not as_meant(found, batch):
             raise Doubtful("what was read back is not what was written")
         if not confirmed:
             raise Doubtful("the fsync was not confirmed in time")
         # Everything that a position needs was read back. What else was refused is of the record: told, never repeated,
         # because the state is saved, and a save that is tried again would be refused there again.
-        return next((str(reply) for reply in executed[: len(changes)] if isinstance(reply, Exception)), "")
+        refused = {
+            command[1]: str(reply)
+            for command, reply in zip(changes, executed, strict=False)
+            if isinstance(reply, Exception)
+        }
+        tapes = refused.pop(keys.symbols, "") or ("" if symbols_as_meant(found, batch) else "they are not listed")
+        return Refusals(lines=next(iter(refused.values()), ""), tapes=tapes)
 
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
         keys = Keys(shard)
@@ -115,10 +130,8 @@ class RedisStore(CommittingStore):
             raise Doubtful("the fsync was not confirmed in time")
         after = decode_fence(shard, replies[0])
         # The last commit's name decides where it is still there; otherwise the positions themselves do.
-        values = replies[1] if batch.values else []
-        present = bool(values) and list(values) == list(batch.values.values())
-        if after.write_id == batch.write_id or present:
-            if batch.values and not (present and membership_as_meant(replies[2], batch)):
+        if after.write_id == batch.write_id or (batch.values and values_present(replies, batch)):
+            if batch.values and not positions_as_meant(replies, batch):
                 raise Doubtful("it is stored, but not as it was meant: does another program write these keys?")
             return fence, True
         return fence, False
@@ -245,8 +258,8 @@ class RedisStore(CommittingStore):
         corrupt: dict[str, SnapshotCorrupt] = {}
         with self._unreachable(f"shard {shard} could not be loaded"):
             names = self._members(shard, keys.open)
-            values = self._get_many(shard, [keys.position(name) for name in names])
-            symbols = self._members(shard, keys.symbols)
+            values = self._get_many(shard, keys.positions(names))
+            symbols = self._symbols(shard, keys)
             tapes = self._get_many(shard, [keys.tape(symbol) for symbol in symbols])
             finals = self._finals(shard, keys, closed_limit)
         for name, raw in zip(names, values, strict=True):
@@ -338,13 +351,20 @@ class RedisStore(CommittingStore):
             values += self._route.call(shard, "MGET", *keys[start : start + _PAGE])
         return values
 
+    def _symbols(self, shard: str, keys: Keys) -> list[str]:
+        # A tape whose name is damaged is lost with it, and nothing else is.
+        try:
+            return self._members(shard, keys.symbols)
+        except ResponseError as error:
+            _pass_over_another_type(error)
+            return []
+
     def _finals(self, shard: str, keys: Keys, limit: int) -> Sequence[Any]:
+        # The history guards nothing, and keeps no open position from coming back.
         try:
             found: Sequence[Any] = self._route.call(shard, "XREVRANGE", keys.closed, "+", "-", "COUNT", max(1, limit))
         except ResponseError as error:
-            # Something else is in the history's place: it guards nothing, and keeps no open position from coming back.
-            if not str(error).startswith("WRONGTYPE"):
-                raise
+            _pass_over_another_type(error)
             return []
         return found
 
@@ -355,6 +375,12 @@ class RedisStore(CommittingStore):
         except (RedisError, OSError) as error:
             self._reset()
             raise StoreUnreachable(f"{what}: {error}", outage=outage_of(error)) from error
+
+
+def _pass_over_another_type(error: ResponseError) -> None:
+    """Something else is in the key's place. Any other error is raised."""
+    if not str(error).startswith("WRONGTYPE"):
+        raise error
 
 
 def _lease_or_unreadable(shard: str, raw: bytes) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """What the persistence actor remembers of one shard: what waits to be saved, and what is known to be stored. No I/O."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,12 @@ class Waiting:
     spilled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Known:
-    """What is stored of one position. `sender` and `change` name the Save it came from, if it came through here."""
+    """What is stored of one position. `sender` and `change` name the Save it came from, if it came through here.
+
+    There is one for each position of the shard, so a save changes it in place.
+    """
 
     version: int
     epoch: int
@@ -93,14 +97,13 @@ class ShardBook:
         finished = self.batch
         for name, snapshot in saved.items():
             entry = finished[name]
-            self.known[name] = Known(
-                version=snapshot.version,
-                epoch=snapshot.epoch,
-                write_id=snapshot.write_id,
-                sender=entry.save.reply_to.actor_urn,
-                change=entry.save.change,
-            )
-            self._remember_closed(name, entry.closed)
+            known = self.known.get(name)
+            if known is None:
+                known = self.known[name] = Known(0, 0, "")
+            known.version, known.epoch, known.write_id = snapshot.version, snapshot.epoch, snapshot.write_id
+            known.sender, known.change = entry.save.reply_to.actor_urn, entry.save.change
+            if entry.closed or self.closed:
+                self._remember_closed(name, entry.closed)
         self._end_batch()
         return finished
 
@@ -113,9 +116,9 @@ class ShardBook:
         """What a read found is known; what came through here keeps its sender, whose next save may be on its way."""
         before = self.known.get(snapshot.position_id)
         if before is None or (before.version, before.write_id) != (snapshot.version, snapshot.write_id):
-            self.known[snapshot.position_id] = Known(
-                version=snapshot.version, epoch=snapshot.epoch, write_id=snapshot.write_id
-            )
+            # The text of a write id is one for all that were written together, and for all that are loaded from it.
+            write_id = sys.intern(snapshot.write_id)
+            self.known[snapshot.position_id] = Known(snapshot.version, snapshot.epoch, write_id)
 
     def abandon(self) -> list[Waiting]:
         """Give up everything that waits, oldest first."""

@@ -1,0 +1,129 @@
+"""Redis' protocol for batches of a thousand values: what goes out in one piece, and what comes back read by C.
+
+The client library packs and parses one argument at a time in Python, which cost more than everything else of a group
+commit together. Only the older protocol (RESP2) is spoken: it has no push messages, so the n-th reply always answers
+the n-th command. Whatever is not exactly that protocol raises, and whoever called drops the connection.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse
+
+_READ_BYTES = 256 * 1024
+_LONGEST_LINE = 64 * 1024
+_LARGEST_VALUE = 512 * 1024 * 1024
+"""What Redis itself allows; a server that announces more is none, and must not be given the memory."""
+
+
+_END = b"\r\n"
+_LENGTHS = [b"$%d\r\n" % size for size in range(16 * 1024)]
+"""How the usual values are announced."""
+
+
+def pack(commands: Sequence[Sequence[Any]]) -> bytes:
+    """Commands as one packet. Arguments are bytes, str or int. Raises TypeError for any other."""
+    parts: list[bytes] = []
+    add, lengths, usual = parts.extend, _LENGTHS, len(_LENGTHS)
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for argument in command:
+            kind = type(argument)
+            if kind is str:
+                value = argument.encode()
+            elif kind is bytes:
+                value = argument
+            elif kind is int:
+                value = b"%d" % argument
+            else:
+                raise TypeError(f"{kind.__name__} is not sent to Redis")
+            size = len(value)
+            add((lengths[size] if size < usual else b"$%d\r\n" % size, value, _END))
+    return b"".join(parts)
+
+
+_USUAL_DIGITS = 8
+
+
+class Replies:
+    """The replies of one connection, in their order. An error of the server is a value, as the library makes it."""
+
+    def __init__(self, sock: Any, make_error: Callable[[str], Exception]) -> None:
+        self._file = sock.makefile("rb", buffering=_READ_BYTES)
+        self._make_error = make_error
+
+    def close(self) -> None:
+        """Let go of the socket, which stays open for as long as this does."""
+        self._file.close()
+
+    def read(self) -> Any:
+        """The next reply. Raises OSError or RedisError, also for an error that says the connection is of no use."""
+        return self._reply(self._file.readline(_LONGEST_LINE))
+
+    def _reply(self, line: bytes) -> Any:
+        kind = line[:1]
+        if kind == b"$":
+            size = _length(line)
+            return None if size < 0 else self._value(size)
+        if kind == b"*":
+            count = _length(line)
+            return None if count < 0 else self._array(count)
+        if kind == b":":
+            return _number(line)
+        if kind == b"+":
+            return _text(line)
+        if kind == b"-":
+            error = self._make_error(_text(line).decode("utf-8", "replace"))
+            if isinstance(error, RedisConnectionError):
+                raise error
+            return error
+        raise _unexpected(line)
+
+    def _array(self, count: int) -> list[Any]:
+        found: list[Any] = []
+        readline, value, add = self._file.readline, self._value, found.append
+        for _ in range(count):
+            line = readline(_LONGEST_LINE)
+            size = line[1:-2]
+            # The values of an MGET: nearly all that a batch is answered goes through here.
+            if line[:1] == b"$" and size.isdigit() and line[-2:] == _END and len(size) <= _USUAL_DIGITS:
+                add(value(int(size)))
+            else:
+                add(self._reply(line))
+        return found
+
+    def _value(self, size: int) -> bytes:
+        data: bytes = self._file.read(size + 2)
+        if len(data) != size + 2:
+            raise RedisConnectionError("Connection closed by server.")
+        if data[-2:] != _END:
+            raise InvalidResponse("a value does not end where it should")
+        return data[:-2]
+
+
+def _text(line: bytes) -> bytes:
+    if line[-2:] != _END:
+        raise _unexpected(line)
+    return line[1:-2]
+
+
+def _number(line: bytes) -> int:
+    try:
+        return int(_text(line))
+    except ValueError:
+        raise _unexpected(line) from None
+
+
+def _length(line: bytes) -> int:
+    length = _number(line)
+    if not -1 <= length <= _LARGEST_VALUE:
+        raise _unexpected(line)
+    return length
+
+
+def _unexpected(line: bytes) -> Exception:
+    # The line is cut by the end of the stream, or is none of the protocol's.
+    if line[-1:] != b"\n" and len(line) < _LONGEST_LINE:
+        return RedisConnectionError("Connection closed by server.")
+    return InvalidResponse(f"Protocol Error: {line[:80]!r}")

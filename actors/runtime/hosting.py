@@ -40,18 +40,27 @@ class Hosted(pykka.ThreadingActor):
             sent_at=ping.sent_at,
             mailbox_age_seconds=max(0.0, self._hosted_clock.monotonic() - ping.sent_at),
             mailbox_depth=cast(Countable, self.actor_inbox).qsize(),
-            processed=self._hosted_processed,
+            processed=self._hosted_count(),
         )
         tell(ping.reply_to, pong)
 
+    def _hosted_count(self) -> int:
+        return self._hosted_processed
+
 
 def hosted(
-    actor_class: type[pykka.ThreadingActor], host: type[Hosted], namespace: dict[str, Any]
+    actor_class: type[pykka.ThreadingActor],
+    host: type[Hosted],
+    namespace: dict[str, Any],
+    *below: type[pykka.ThreadingActor],
 ) -> type[pykka.ThreadingActor]:
-    """A subclass of `actor_class` with the mixin `host` in front; name and module stay the actor's own, in logs too."""
+    """A subclass of `actor_class` with the mixin `host` in front; name and module stay the actor's own, in logs too.
+
+    Mixins `below` come between the actor's class and pykka's.
+    """
     own = {
         "__module__": actor_class.__module__,
         "__qualname__": actor_class.__qualname__,
         "__doc__": actor_class.__doc__,
     }
-    return type(actor_class.__name__, (host, actor_class), own | namespace)
+    return type(actor_class.__name__, (host, actor_class, *below), own | namespace)

@@ -1,10 +1,11 @@
-"""The runtime of the service: a thread per actor, and the machine's clock.
+"""A thread per actor, as in plain pykka, and the machine's clock.
 
 Threads are daemons, so that an actor stuck in a library cannot keep the process from ending: what matters is saved.
 """
 
 import itertools
 import threading
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pykka
@@ -41,10 +42,21 @@ class _Threaded(Hosted):
 
 
 class ThreadRuntime:
-    """Spawns actors on a thread each."""
+    """Spawns actors on a thread each. Mailboxes and futures are pykka's own unless others are given."""
 
-    def __init__(self) -> None:
-        self._clock = SystemClock()
+    def __init__(
+        self,
+        *,
+        clock: SystemClock | None = None,
+        inbox_class: Callable[[], Any] | None = None,
+        future_class: Callable[[], pykka.Future[Any]] | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._parts: dict[str, Any] = {}
+        if inbox_class is not None:
+            self._parts["_create_actor_inbox"] = staticmethod(inbox_class)
+        if future_class is not None:
+            self._parts["_create_future"] = staticmethod(future_class)
         self._threads: dict[str, threading.Thread] = {}
         self._classes: dict[type[pykka.ThreadingActor], type[pykka.ThreadingActor]] = {}
 
@@ -57,7 +69,7 @@ class ThreadRuntime:
         """Start an actor; what its `__init__` raises is raised here. `on_start` may still fail, on its thread."""
         cls = self._classes.get(actor_class)
         if cls is None:
-            namespace = {"_hosted_clock": self._clock, "_hosted_threads": self._threads}
+            namespace = self._parts | {"_hosted_clock": self._clock, "_hosted_threads": self._threads}
             cls = self._classes[actor_class] = hosted(actor_class, _Threaded, namespace)
         return cls.start(*args, **kwargs)
 

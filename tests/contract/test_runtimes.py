@@ -1,129 +1,16 @@
 """What every runtime must do: pykka's documented behaviour, time, and health. One suite, run over each of them."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import pykka
 import pytest
 
-from actors.runtime.base import Ping, Pong, Ref, Runtime, tell
-from actors.runtime.simulator import Simulator
+from actors.runtime.base import Ping, Pong, Ref, tell
+from actors.runtime.pool import PoolRuntime
 from actors.runtime.threads import ThreadRuntime
-
-PATIENCE_SECONDS = 10.0
-
-
-class Stage(Protocol):
-    """A runtime under test, and a way to let its actors go on."""
-
-    runtime: Runtime
-
-    def until(self, condition: Callable[[], bool]) -> bool:
-        """Let actors run until the condition holds; whether it did."""
-
-    def settle(self) -> None:
-        """Let actors do what they still have to do now."""
-
-
-class OnThreads:
-    """Waits for the threads. The patience only bounds how long a failing test takes."""
-
-    def __init__(self) -> None:
-        self.threads = ThreadRuntime()
-        self.runtime: Runtime = self.threads
-
-    def until(self, condition: Callable[[], bool]) -> bool:
-        """Poll until the condition holds."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.001)
-        return True
-
-    def settle(self) -> None:
-        """Give threads a moment; only tests that something did *not* happen rely on it, and they fail only rightly."""
-        time.sleep(0.05)
-
-
-class Simulated:
-    """Turns the simulator."""
-
-    def __init__(self) -> None:
-        self.simulator = Simulator(seed=7)
-        self.runtime: Runtime = self.simulator
-
-    def until(self, condition: Callable[[], bool]) -> bool:
-        """Take turns until the condition holds."""
-        return self.simulator.run(condition)
-
-    def settle(self) -> None:
-        """Take every turn there is."""
-        self.simulator.run()
-
-
-@pytest.fixture(params=["threads", "simulator"])
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """Each runtime in turn, left empty."""
-    if request.param == "simulator":
-        simulated = Simulated()
-        yield simulated
-        simulated.simulator.crash()
-        return
-    on_threads = OnThreads()
-    yield on_threads
-    on_threads.threads.close()
-    for ref in pykka.ActorRegistry.get_all():
-        on_threads.threads.stop(ref, PATIENCE_SECONDS)
-
-
-class Recorder(pykka.ThreadingActor):
-    """A plain pykka actor that notes every hook and message in `seen`, and does as it is told."""
-
-    def __init__(self, seen: list[object], *, fail_on_start: bool = False, fail_on_stop: bool = False) -> None:
-        super().__init__()
-        self.seen = seen
-        self.fail_on_start = fail_on_start
-        self.fail_on_stop = fail_on_stop
-
-    def on_start(self) -> None:
-        """Note it, or fail."""
-        self.seen.append("started")
-        if self.fail_on_start:
-            raise ValueError("on_start")
-
-    def on_stop(self) -> None:
-        """Note it, or fail."""
-        self.seen.append("stopped")
-        if self.fail_on_stop:
-            raise ValueError("on_stop")
-
-    def on_failure(self, *args: Any) -> None:
-        """Note what failed."""
-        self.seen.append(("failed", str(args[1])))
-
-    def on_receive(self, message: Any) -> Any:
-        """Note a message and answer it; raise it when it is an exception; call it when it can be called."""
-        if isinstance(message, Exception):
-            raise message
-        if callable(message):
-            return message(self)
-        self.seen.append(message)
-        return ("answer", message)
-
-
-def release(gate: Any) -> Callable[[Recorder], None]:
-    """A message that keeps an actor busy until the gate is set, where actors run at the same time."""
-    return lambda _: gate.wait(PATIENCE_SECONDS) if gate is not None else None
-
-
-def busy_gate(stage: Stage) -> threading.Event | None:
-    """Something that holds an actor back on threads; the simulator runs nothing by itself."""
-    return threading.Event() if isinstance(stage, OnThreads) else None
-
+from tests.contract.runtime_stage import PATIENCE_SECONDS, Recorder, Stage, busy_gate, release
 
 # -- pykka's promises --------------------------------------------------------------------------------------------------
 
@@ -186,7 +73,7 @@ def test_a_handler_that_raises_when_told_ends_the_actor_with_on_failure(stage: S
     seen: list[object] = []
     ref = stage.runtime.spawn(Recorder, seen)
     ref.tell(ValueError("told"))
-    ref.tell("too late")
+    tell(ref, "too late")
     assert stage.until(lambda: len(seen) == 2)
     stage.settle()
     assert seen == ["started", ("failed", "told")]
@@ -423,7 +310,7 @@ def test_a_handler_that_raises_still_counts_as_handled(stage: Stage) -> None:
     assert pongs[1].processed == 1
 
 
-# -- threads only ------------------------------------------------------------------------------------------------------
+# -- real threads ------------------------------------------------------------------------------------------------------
 
 
 def test_all_timers_share_one_thread() -> None:
@@ -439,9 +326,10 @@ def test_all_timers_share_one_thread() -> None:
     assert runtime.stop(ref, PATIENCE_SECONDS)
 
 
-def test_a_closed_runtime_drops_later_timers() -> None:
+@pytest.mark.parametrize("on_threads", [ThreadRuntime, PoolRuntime])
+def test_a_closed_runtime_drops_later_timers(on_threads: type[ThreadRuntime | PoolRuntime]) -> None:
     """Actors that still run while the service ends may go on asking for them."""
-    runtime = ThreadRuntime()
+    runtime = on_threads()
     seen: list[object] = []
     ref = runtime.spawn(Recorder, seen)
     runtime.close()
@@ -451,9 +339,10 @@ def test_a_closed_runtime_drops_later_timers() -> None:
     assert seen == ["started", "stopped"]
 
 
-def test_stopping_a_busy_actor_gives_up_in_time() -> None:
+@pytest.mark.parametrize("on_threads", [ThreadRuntime, PoolRuntime])
+def test_stopping_a_busy_actor_gives_up_in_time(on_threads: type[ThreadRuntime | PoolRuntime]) -> None:
     """False, and no exception, when a handler does not come back."""
-    runtime = ThreadRuntime()
+    runtime = on_threads()
     gate = threading.Event()
     ref = runtime.spawn(Recorder, [])
     ref.tell(release(gate))
@@ -462,9 +351,10 @@ def test_stopping_a_busy_actor_gives_up_in_time() -> None:
     assert runtime.stop(ref, PATIENCE_SECONDS)
 
 
-def test_many_threads_may_stop_one_actor() -> None:
+@pytest.mark.parametrize("on_threads", [ThreadRuntime, PoolRuntime])
+def test_many_threads_may_stop_one_actor(on_threads: type[ThreadRuntime | PoolRuntime]) -> None:
     """pykka never answers a stop that races another; each of these must end all the same."""
-    runtime = ThreadRuntime()
+    runtime = on_threads()
     for _ in range(20):
         ref = runtime.spawn(Recorder, [])
         with ThreadPoolExecutor(4) as pool:

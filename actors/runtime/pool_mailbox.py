@@ -1,0 +1,232 @@
+"""What an actor on the pool is made of: its mailbox, its reference, and the mixins that put them in place.
+
+A hundred thousand of each are kept, so each is as small as pykka's contract allows, and nothing that only a few ever
+need (an event to wait on, a weak reference, room for messages) exists before it is asked for.
+
+pykka's loop takes its messages outside of its `try`, so a mailbox that raises a private BaseException ends a turn and
+leaves the actor as it is.
+"""
+
+import itertools
+import threading
+import uuid
+import weakref
+from typing import Any, ClassVar, Final, Protocol, cast
+
+import pykka
+from pykka import messages
+
+# The mailbox's port is private to pykka; tests/contract holds every runtime to its documented behaviour.
+from pykka._envelope import Envelope
+
+from actors.runtime.base import Ping
+from actors.runtime.hosting import Hosted
+
+TURN_MESSAGES: Final = 64
+"""How many messages an actor handles before others have their turn."""
+
+# Everything else goes straight to on_receive, as it would in pykka after a look at each of these.
+_NOT_FOR_ON_RECEIVE = (
+    Ping,
+    messages._ActorStop,
+    messages.ProxyCall,
+    messages.ProxyGetAttr,
+    messages.ProxySetAttr,
+)
+
+# What a turn finds: an actor that is still being made; one whose `on_start` comes first; one that runs; one that has
+# ended, and asks that came in too late. Plain numbers: each turn compares them.
+NEW, ADMITTED, STARTED, ENDED = range(4)
+
+# Guards only the making of an event to wait on, which is rare.
+_making_event = threading.Lock()
+
+
+class TurnOver(BaseException):
+    """Ends a turn. Raised afresh each time: a shared one would gather tracebacks and pin every frame in them."""
+
+
+class Attention(Protocol):
+    """What a mailbox needs of its pool's threads."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether somebody will certainly take what is ready."""
+
+    def attend(self) -> None:
+        """See to it that somebody does."""
+
+
+class Scheduler(Protocol):
+    """What an actor needs of its pool."""
+
+    def admit(self, mailbox: "Mailbox", actor: pykka.Actor) -> None:
+        """Let an actor run that pykka has made and registered."""
+
+
+class Mailbox:
+    """The messages of one actor, and the flag that says it has stopped (pykka's `actor_stopped`, a threading.Event).
+
+    A list takes a message in one step that no thread can interrupt, and an empty one holds no memory. Messages of the
+    running turn stay in front until it is over, `taken` of them handled or being handled: removing them one at a time
+    would move all others each time. Only the thread that runs the turn writes anything but the end of the list.
+    """
+
+    __slots__ = ("_event", "actor", "phase", "processed", "stopped", "taken", "waiting")
+
+    # Set on a subclass for each pool, so that no mailbox has to carry them.
+    endings: ClassVar[dict["Mailbox", list[threading.Lock]]]  # who waits for the end of which
+    _attention: ClassVar[Attention]
+    _claim: ClassVar[Any]
+    _make_ready: ClassVar[Any]
+
+    def __init__(self) -> None:
+        self.actor: pykka.Actor | None = None
+        self.phase: int = NEW
+        self.waiting: list[Envelope[Any]] = []
+        self.taken = 0
+        self.processed = 0
+        self.stopped = False
+        self._event: threading.Event | None = None
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        """Take a message in, and see to it that somebody handles it. Holds no lock: any thread or signal may call."""
+        self.waiting.append(envelope)
+        # `_claim` is a dict's setdefault, one step: whoever reads its own envelope back has put it there.
+        if self._claim(self, envelope) is envelope:
+            self._make_ready(self)
+            if not self._attention.calm:
+                self._attention.attend()
+
+    def get(self) -> Envelope[Any]:
+        """The next message this turn may handle; TurnOver when there is none."""
+        taken = self.taken
+        if taken < TURN_MESSAGES and taken < len(self.waiting):
+            self.taken = taken + 1
+            return self.waiting[taken]
+        raise TurnOver
+
+    def empty(self) -> bool:
+        """Whether no message waits."""
+        return len(self.waiting) <= self.taken
+
+    def qsize(self) -> int:
+        """How many messages wait."""
+        return max(0, len(self.waiting) - self.taken)
+
+    def forget_taken(self) -> None:
+        """Let go of the messages that were handled."""
+        taken = self.taken
+        self.processed += taken
+        self.taken = 0
+        # One step: what other threads append meanwhile stays.
+        del self.waiting[:taken]
+
+    # -- the flag ------------------------------------------------------------------------------------------------------
+
+    def is_set(self) -> bool:
+        """Whether the actor has stopped."""
+        return self.stopped
+
+    def set(self) -> None:
+        """Say that it has stopped."""
+        self.stopped = True
+        if self._event is not None:
+            self._event.set()
+
+    def clear(self) -> None:
+        """Take that back."""
+        self.stopped = False
+        self._event = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has stopped; false when that takes longer than `timeout` seconds."""
+        with _making_event:
+            event = self._event
+            if event is None:
+                event = self._event = threading.Event()
+        if self.stopped:
+            event.set()
+        return event.wait(timeout)
+
+
+class PoolRef(pykka.ActorRef[Any]):
+    """A reference that shares the mailbox's flag, and tells in fewer steps."""
+
+    actor_inbox: Mailbox
+
+    # pykka's constructor also makes a weak reference, for proxies; one is made here when somebody asks for it.
+    def __init__(self, actor: pykka.Actor) -> None:
+        self.actor_class = type(actor)
+        self.actor_urn = actor.actor_urn
+        self.actor_inbox = cast(Mailbox, actor.actor_inbox)
+
+    @property
+    def actor_stopped(self) -> Any:  # type: ignore[override]
+        """Whether the actor has stopped, as an Event."""
+        return self.actor_inbox
+
+    @property
+    def _actor_weakref(self) -> Any:  # type: ignore[override]
+        actor = self.actor_inbox.actor
+        return _nobody if actor is None else weakref.ref(actor)
+
+    def tell(self, message: Any) -> None:
+        """As pykka's. Raises pykka.ActorDeadError."""
+        mailbox = self.actor_inbox
+        if mailbox.stopped:
+            raise pykka.ActorDeadError(f"{self} not found")
+        mailbox.put(Envelope(message))
+
+
+def _nobody() -> None:
+    return None
+
+
+class Groundwork(pykka.ThreadingActor):
+    """The mixin below the actor's own class: its constructor is what `super().__init__()` reaches in place of pykka's.
+
+    An actor that calls `pykka.ThreadingActor.__init__` by name goes past it, and works all the same, only larger.
+    """
+
+    _pool_urns: ClassVar[Any]
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        self.actor_urn = self._pool_urns()
+        self.actor_inbox = mailbox = cast(Mailbox, self._create_actor_inbox())
+        self.actor_stopped = cast(threading.Event, mailbox)
+        self._actor_ref = PoolRef(self)
+
+
+class Pooled(Hosted):
+    """The mixin above the actor's own class: leaves pykka's loop to the pool, a turn at a time."""
+
+    _pool: ClassVar[Scheduler]
+    actor_inbox: Mailbox
+
+    def _start_actor_loop(self) -> None:
+        self._pool.admit(self.actor_inbox, self)
+
+    def _handle_receive(self, message: Any) -> Any:
+        # The mailbox counts for itself, which saves an attribute of each actor and a step of each message.
+        if not isinstance(message, _NOT_FOR_ON_RECEIVE):
+            return self.on_receive(message)
+        if isinstance(message, Ping):
+            self.actor_inbox.processed -= 1
+        return super()._handle_receive(message)
+
+    def _hosted_count(self) -> int:
+        return self.actor_inbox.processed + self.actor_inbox.taken
+
+
+class Urns:
+    """Unique names in the shape of pykka's: a random number for all of a pool, and a count. Drawing bits costs more."""
+
+    def __init__(self) -> None:
+        # The last 48 of a UUID's bits are the count.
+        self._prefix = uuid.uuid4().urn[:-12]
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        """One more."""
+        return f"{self._prefix}{next(self._numbers):012x}"

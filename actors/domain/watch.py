@@ -23,7 +23,7 @@ from actors.domain.model import (
     Side,
 )
 from actors.domain.orders import in_bound
-from actors.domain.prices import follow_peak, take_extremes, waits_for_its_fill, watching
+from actors.domain.prices import _merged, follow_peak, take_extremes, waits_for_its_fill, watching
 from actors.domain.step import Step
 from actors.domain.words import Source
 
@@ -83,7 +83,7 @@ def catch_up(position: Position, missed: Missed) -> Position:
     """The position as if it had been told the prices it missed, none of which its watch names."""
     step = Step(position)
     if missed.latest is not None:
-        step.change(latest=missed.latest)
+        step.change(latest=_merged(position.latest, missed.latest))
     if watching(position):
         prices = [(missed.low_at, missed.low), (missed.high_at, missed.high)]
         for at, price in sorted((at, price) for at, price in prices if price is not None):

@@ -1,6 +1,5 @@
 """Booking: what executions make of a position. Every trade counts once, by its venue trade id."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 from actors.domain.events import OrderReported, OrderState, Trade
@@ -326,4 +325,4 @@ def settle_dust(step: Step, at: Micros) -> None:
 def with_updated(step: Step, at: Micros) -> None:
     """Stamp the change, never back in time."""
     if at > step.position.updated_at:
-        step.position = replace(step.position, updated_at=at)
+        step.change(updated_at=at)

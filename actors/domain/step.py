@@ -3,7 +3,6 @@
 `advance` makes one, hands it through the rules, and takes the result out; nothing outlives the transition.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
 from actors.domain.exits import MICROS_PER_SECOND
 from actors.domain.model import Intent, IntentStatus, Micros, OrderKind, OrderSide, Position, Reason, Source, Target
+from actors.domain.records import changed
 
 ORDER_TAG_DIGITS = 8
 ORDER_ID_DIGITS = 32
@@ -40,7 +40,7 @@ class Step:
 
     def change(self, **fields: Any) -> None:
         """Set fields of the position."""
-        self.position = replace(self.position, **fields)
+        self.position = changed(self.position, fields)
 
     def note(self, name: str, at: Micros, *, alert: bool = False, **fields: Any) -> None:
         """Add a line to the audit trail."""
@@ -59,7 +59,7 @@ class Step:
         """Set fields of one target."""
         self.change(
             targets=tuple(
-                replace(target, **fields) if target.number == number else target for target in self.position.targets
+                changed(target, fields) if target.number == number else target for target in self.position.targets
             )
         )
 
@@ -74,16 +74,16 @@ class Step:
 
     def change_intent(self, order_id: str, **fields: Any) -> Intent:
         """Set fields of one intent and return it as it is then."""
-        changed: Intent | None = None
+        found: Intent | None = None
         intents: list[Intent] = []
         for intent in self.position.intents:
             if intent.client_order_id == order_id:
-                intent = changed = replace(intent, **fields)  # noqa: PLW2901
+                intent = found = changed(intent, fields)  # noqa: PLW2901
             intents.append(intent)
-        if changed is None:
+        if found is None:
             raise KeyError(order_id)
         self.change(intents=tuple(intents))
-        return changed
+        return found
 
     def next_generation(self, leg: str) -> int:
         """The number of the next order of a leg, 0 for its first."""

@@ -41,14 +41,21 @@ from persistence.store import (
     Store,
     StoreUnreachable,
 )
+from persistence.tape_queue import TAPE_SECONDS
 from persistence.tenure import Tenure
+from persistence.turns import Turns
 
 _log = structlog.get_logger("persistence")
 
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    """Save what waits: told once, when the first Save comes, so that those already in the mailbox join."""
+    """Save a batch of what waits: told once, when the first Save comes, so that those already in the mailbox join."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TapesDue:
+    """Tapes have waited long enough for a position to travel with."""
 
     shard: str
 
@@ -98,7 +105,7 @@ class PersistenceActor(pykka.ThreadingActor):
         )
         self._reach = Reach(self._reports, boottime, on_reachable)
         self._books: dict[str, ShardBook] = {}
-        self._flushing: set[str] = set()
+        self._turns = Turns(lambda: tell(self.actor_ref, _Flush()), self._is_urgent)
 
     def on_receive(self, message: Any) -> None:
         """Handle one message; see persistence.messages."""
@@ -106,10 +113,11 @@ class PersistenceActor(pykka.ThreadingActor):
             case Save():
                 self._on_save(message)
             case SaveTapes():
-                if message.shard in self._books:
-                    self._books[message.shard].tapes.update(message.tapes)
+                self._on_tapes(message)
             case _Flush():
-                self._on_flush(message)
+                self._on_flush()
+            case _TapesDue():
+                self._on_tapes_due(message)
             case _Renew():
                 self._on_renew(message)
             case _Retry():
@@ -143,38 +151,55 @@ class PersistenceActor(pykka.ThreadingActor):
             tell_failed(save, StaleOwner(text, shard=save.shard, epoch=book.epoch))
             return
         book.add(save)
-        self._flush_soon(save.shard)
+        self._turns.ask(save.shard)
 
-    def _flush_soon(self, shard: str) -> None:
-        if shard not in self._flushing:
-            self._flushing.add(shard)
-            tell(self.actor_ref, _Flush(shard))
-
-    def _on_flush(self, message: _Flush) -> None:
-        self._flushing.discard(message.shard)
+    def _on_tapes(self, message: SaveTapes) -> None:
         book = self._books.get(message.shard)
-        if book is None or not book.unsaved:
+        if book is None or (book.announced and message.epoch is not None and message.epoch != book.epoch):
             return
-        if not self._reach.ok:
-            outage = self._reach.outage or Outage.OTHER
-            self._reports.spill(book, StoreUnreachable("the store is out of reach", outage=outage))
-            return
-        # One batch a turn: reads, renewals and other shards get theirs in between.
-        if self._save_batch(book) and book.unsaved:
-            self._flush_soon(message.shard)
+        book.tapes.add(message)
+        self._tapes_later(book)
+
+    def _tapes_later(self, book: ShardBook) -> None:
+        if book.tapes.waiting and not book.tapes.timer_set:
+            book.tapes.timer_set = True
+            self._clock.tell_after(TAPE_SECONDS, self.actor_ref, _TapesDue(book.shard))
+
+    def _on_tapes_due(self, message: _TapesDue) -> None:
+        book = self._books.get(message.shard)
+        if book is not None:
+            book.tapes.timer_set, book.tapes.due = False, bool(book.tapes.waiting)
+            self._turns.ask(message.shard)
+
+    def _is_urgent(self, shard: str) -> bool:
+        book = self._books.get(shard)
+        return book is not None and book.urgent
+
+    def _on_flush(self) -> None:
+        book = self._books.get(self._turns.take() or "")
+        if book is not None and (book.unsaved or book.tapes.due):
+            if not self._reach.ok:
+                outage = self._reach.outage or Outage.OTHER
+                self._reports.spill(book, StoreUnreachable("the store is out of reach", outage=outage))
+            elif self._save_batch(book) and book.unsaved:
+                self._turns.ask(book.shard)
+        self._turns.rest()
 
     def _flush_all(self, book: ShardBook) -> bool:
         """Save all that waits, now. False when it still waits, or the shard was lost over it."""
         while book.unsaved:
             if not self._save_batch(book):
                 return False
+        # Once: tapes that are refused wait for the next time, and keep nobody.
+        if book.tapes.waiting and not self._save_batch(book):
+            return False
         return book.shard in self._books
 
     def _save_batch(self, book: ShardBook) -> bool:
         """Save one batch. False when it could not be settled, or the shard was lost."""
         changes = book.freeze(self._batch_limit)
         try:
-            outcome = self._store.save(book.shard, book.epoch, changes, book.batch_tapes)
+            outcome = self._store.save(book.shard, book.epoch, changes, book.tapes.values)
         except StaleOwner as error:
             self._stand_down(book, error)
             return False
@@ -192,6 +217,7 @@ class PersistenceActor(pykka.ThreadingActor):
             self._trouble(error, book)
             return False
         self._answers.settled(book, outcome)
+        self._tapes_later(book)
         return True
 
     # --- the store out of reach --------------------------------------------------------------------------------------

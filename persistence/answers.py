@@ -5,7 +5,7 @@ Saved: durable and read back. SaveFailed: definitely not saved, and why. Anythin
 
 import structlog
 
-from persistence.messages import ReadEvents, Saved, tell, tell_failed
+from persistence.messages import ReadEvents, Ref, Saved, TapesSaved, tell, tell_failed
 from persistence.reports import Reports
 from persistence.shard_book import ShardBook
 from persistence.store import Outcome, SnapshotError, StaleOwner, Store, StoreUnreachable
@@ -23,6 +23,7 @@ class Answers:
     def settled(self, book: ShardBook, outcome: Outcome) -> None:
         """The batch was saved, except for what conflicts."""
         entries = book.finish(outcome.saved)
+        tapes_told = self._tapes_settled(book, outcome)
         # What was spilled is taken back, and the trail written, before anybody hears of it and acts on it.
         self._reports.record(list(book.settled_spills(outcome.saved)))
         for name, conflict in outcome.conflicts.items():
@@ -39,8 +40,17 @@ class Answers:
                 continue
             save, version, epoch = entry.save, snapshot.version, snapshot.epoch
             tell(save.reply_to, Saved(position_id=name, change=save.change, version=version, epoch=epoch))
+        for ref, told in tapes_told:
+            tell(ref, told)
         if outcome.saved:
             _log.debug("snapshot.saved", shard=book.shard, positions=len(outcome.saved), epoch=book.epoch)
+
+    def _tapes_settled(self, book: ShardBook, outcome: Outcome) -> list[tuple[Ref, TapesSaved]]:
+        if not outcome.unsaved_tapes:
+            return book.tapes.finish(book.shard, book.epoch)
+        book.tapes.thaw()
+        self._reports.unsaved_tapes(book, outcome.unsaved_tapes)
+        return []
 
     def lost(self, book: ShardBook, error: StaleOwner) -> None:
         """Nothing that waits will be saved: the shard is not ours."""

@@ -78,7 +78,7 @@ class CommittingStore(ABC):
             raise ValueError(f"one batch holds a position twice: {sorted(names)}")
         settled = self._settle_earlier(shard, epoch, tuple(changes))
         if settled is not None:
-            return settled
+            return self._settled(shard, settled, tapes)
         trouble = Trouble("never tried")
         for _ in range(self._attempts):
             try:
@@ -116,23 +116,23 @@ class CommittingStore(ABC):
             except Doubtful as error:
                 trouble = error
                 if self._settle_bounded(shard, epoch, batch):
-                    return self._settled(shard, batch)
+                    return self._settled(shard, batch, tapes)
                 continue
             self._remember(shard, batch)
-            return replace(batch.outcome, unrecorded=refused.lines, tapes_saved=not refused.tapes)
+            return replace(batch.outcome, unrecorded=refused.lines, unsaved_tapes=refused.tapes)
         raise StoreUnreachable(f"nothing was saved for shard {shard}: {trouble}", outage=trouble.outage)
 
-    def _settle_earlier(self, shard: str, epoch: int, changes: tuple[Change, ...]) -> Outcome | None:
+    def _settle_earlier(self, shard: str, epoch: int, changes: tuple[Change, ...]) -> Batch | None:
         earlier = self._unsettled.get(shard)
         if earlier is None or not self._settle_bounded(shard, epoch, earlier):
             return None
         # Given something else, the loop goes on and finds the versions that the settled batch left.
-        return self._settled(shard, earlier) if earlier.changes == changes else None
+        return earlier if earlier.changes == changes else None
 
-    def _settled(self, shard: str, batch: Batch) -> Outcome:
-        """What a batch that was looked for and found means: of its tapes nothing, as they are not looked for."""
+    def _settled(self, shard: str, batch: Batch, tapes: Mapping[str, bytes] | None) -> Outcome:
+        """What a batch that was looked for and found means: of tapes nothing, they bear no name to be found by."""
         self._remember(shard, batch)
-        return replace(batch.outcome, tapes_saved=not batch.tapes)
+        return replace(batch.outcome, unsaved_tapes="whether they were saved was not looked for" if tapes else "")
 
     def _known(self, shard: str, epoch: int) -> dict[str, int]:
         """What is remembered under this epoch. Under another one somebody else may have been here."""

@@ -1,7 +1,6 @@
 """What other actors tell the PersistenceActor, and what it tells them."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +67,8 @@ class Save:
     covers every change up to n. `grew_from` is the last version the sender saw acknowledged; while an earlier save of
     the same position is under way the actor itself carries the version on. `events` are audit lines, none is dropped.
     `epoch` is the one its sender was started under: a save of a former life is answered StaleOwner.
+    `soft`: only extremes moved and nothing was decided. Such a state gives way to those of other positions where
+    something was; on top of one that was decided and still waits it is as urgent as that.
     """
 
     shard: str
@@ -80,14 +81,32 @@ class Save:
     events: Sequence[Mapping[str, Any]] = ()
     closed: bool = False
     epoch: int | None = None
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTapes:
-    """Save these tapes, by symbol, with the shard's next group commit. Not answered; a newer tape replaces an older."""
+    """Save these tapes, by symbol, with the shard's next group commit; without one by themselves, a moment later.
+
+    A newer tape replaces an older that still waits. Answered by TapesSaved to `reply_to`; a tape that could not be
+    saved is kept and tried again, and one of another epoch than the shard's is dropped without an answer. `marks` are
+    the sender's own numbers, by symbol.
+    """
 
     shard: str
     tapes: Mapping[str, bytes]
+    epoch: int | None = None
+    reply_to: Ref | None = None
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapesSaved:
+    """Acknowledged, durable, read back: the tapes of these symbols, up to the mark that came with each."""
+
+    shard: str
+    epoch: int
+    marks: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +166,11 @@ class Drain:
 
 def tell(ref: Ref, message: object) -> None:
     """Tell; a dead receiver is no error, its successor reads what is stored."""
-    with suppress(pykka.ActorDeadError):
+    # No suppress: it is told once for every save, and would cost as much as the telling.
+    try:  # noqa: SIM105
         ref.tell(message)
+    except pykka.ActorDeadError:
+        pass
 
 
 def tell_failed(save: Save, error: Exception) -> None:

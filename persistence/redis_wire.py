@@ -65,7 +65,7 @@ class Replies:
         kind = line[:1]
         if kind == b"$":
             size = _length(line)
-            return None if size < 0 else self._value(size)
+            return None if size < 0 else _ended(self._file.read(size + 2), size)
         if kind == b"*":
             count = _length(line)
             return None if count < 0 else self._array(count)
@@ -82,24 +82,24 @@ class Replies:
 
     def _array(self, count: int) -> list[Any]:
         found: list[Any] = []
-        readline, value, add = self._file.readline, self._value, found.append
+        readline, read, add = self._file.readline, self._file.read, found.append
         for _ in range(count):
             line = readline(_LONGEST_LINE)
             size = line[1:-2]
             # The values of an MGET: nearly all that a batch is answered goes through here.
             if line[:1] == b"$" and size.isdigit() and line[-2:] == _END and len(size) <= _USUAL_DIGITS:
-                add(value(int(size)))
+                add(_ended(read(int(size) + 2), int(size)))
             else:
                 add(self._reply(line))
         return found
 
-    def _value(self, size: int) -> bytes:
-        data: bytes = self._file.read(size + 2)
-        if len(data) != size + 2:
-            raise RedisConnectionError("Connection closed by server.")
-        if data[-2:] != _END:
-            raise InvalidResponse("a value does not end where it should")
-        return data[:-2]
+
+def _ended(data: bytes, size: int) -> bytes:
+    if len(data) != size + 2:
+        raise RedisConnectionError("Connection closed by server.")
+    if data[-2:] != _END:
+        raise InvalidResponse("a value does not end where it should")
+    return data[:-2]
 
 
 def _text(line: bytes) -> bytes:

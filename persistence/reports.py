@@ -140,6 +140,20 @@ class Reports:
             remedy=words.remedy,
         )
 
+    def unsaved_tapes(self, book: ShardBook, error: str) -> None:
+        """The positions are saved, and the tapes are not; said once until they are. They guard nothing."""
+        if book.tapes.reported:
+            return
+        book.tapes.reported = True
+        _log.warning(
+            "tapes.unsaved",
+            shard=book.shard,
+            symbols=sorted(book.tapes.waiting)[:10],
+            why="the record of prices could not be stored; positions and orders are",
+            error=error,
+            remedy="it is tried again by itself; if this stays, see what else writes the keeper's keys",
+        )
+
     def unknown(self, book: ShardBook, error: Exception) -> None:
         """Whether a batch was saved could not be settled yet; said once for a batch, however often it is tried."""
         if book.doubt_reported:

@@ -4,12 +4,20 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from persistence.failure_log import SETTLED, SPILLED, Failure, GrewFrom
 from persistence.messages import Ref, Save
 from persistence.store import Change, Loaded, Snapshot, SnapshotCorrupt, StaleOwner
+from persistence.tape_queue import TapeQueue
 
 _CLOSED_REMEMBERED = 10_000
+
+SOFT_LIMIT = 100
+"""How many soft states travel in one batch: what is decided meanwhile waits for that batch to end.
+
+A hundred take 2 to 4 ms instead of the 12 to 20 ms of five hundred, and cost a tenth more each.
+"""
 
 
 @dataclass(slots=True)
@@ -19,6 +27,7 @@ class Waiting:
     save: Save
     events: tuple[Mapping[str, object], ...]
     closed: bool
+    soft: bool = False
     spilled: bool = False
 
 
@@ -47,10 +56,10 @@ class ShardBook:
     announced: bool = False
     lost: bool = False
     waiting: dict[str, Waiting] = field(default_factory=dict)
-    tapes: dict[str, bytes] = field(default_factory=dict)
+    soft: dict[str, Waiting] = field(default_factory=dict)
+    tapes: TapeQueue = field(default_factory=TapeQueue)
     batch: dict[str, Waiting] = field(default_factory=dict)
     batch_changes: tuple[Change, ...] = ()
-    batch_tapes: dict[str, bytes] = field(default_factory=dict)
     doubt_reported: bool = False
     unrecorded: bool = False
     known: dict[str, Known] = field(default_factory=dict)
@@ -58,38 +67,47 @@ class ShardBook:
     closed: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
 
     @property
+    def urgent(self) -> bool:
+        """Whether a position waits in which something was decided, or a batch that is not settled."""
+        return bool(self.waiting or self.batch or self.tapes.batch)
+
+    @property
     def unsaved(self) -> bool:
-        """Whether a position waits."""
-        return bool(self.batch or self.waiting)
+        """Whether a position waits, or a batch that is not settled."""
+        return self.urgent or bool(self.soft)
 
     def holds(self, position_id: str) -> bool:
         """Whether this position waits."""
-        return position_id in self.batch or position_id in self.waiting
+        return any(position_id in found for found in (self.batch, self.waiting, self.soft))
 
     def add(self, save: Save) -> None:
-        """Take a save in: the newest state wins, no event is dropped, closed stays closed."""
-        before = self.waiting.get(save.position_id)
-        events = tuple(save.events) if before is None else before.events + tuple(save.events)
-        closed = save.closed or (before is not None and before.closed)
-        self.waiting[save.position_id] = Waiting(save, events, closed)
+        """Take a save in: the newest state wins, no event is dropped, closed stays closed, decided stays decided."""
+        name = save.position_id
+        before = self.waiting.get(name)
+        soft = save.soft and before is None
+        if before is None:
+            before = self.soft.get(name) if soft else self.soft.pop(name, None)
+        entry = Waiting(save, tuple(save.events), save.closed, soft)
+        (self.soft if soft else self.waiting)[name] = entry if before is None else _under(before, entry)
 
     def freeze(self, limit: int) -> Sequence[Change]:
-        """The next batch: the one that is still open, or the positions that have waited longest."""
-        if not self.batch:
-            names = [name for name, _ in zip(self.waiting, range(limit), strict=False)]
-            self.batch = {name: self.waiting.pop(name) for name in names}
-            self.batch_changes = tuple(self._change(entry) for entry in self.batch.values())
-            self.batch_tapes, self.tapes = self.tapes, {}
+        """The next batch: the one that is still open, or those that have waited longest, the decided ones first."""
+        if not self.batch and not self.tapes.batch:
+            self.batch = _first(self.waiting, limit)
+            self.batch |= _first(self.soft, min(limit - len(self.batch), SOFT_LIMIT))
+            self.batch_changes = tuple(map(self._change, self.batch.values()))
+            self.tapes.freeze()
         return self.batch_changes
 
     def thaw(self) -> None:
         """The batch was definitely not saved: it waits again, under whatever came in the meantime."""
-        merged: dict[str, Waiting] = {}
+        queues: tuple[dict[str, Waiting], dict[str, Waiting]] = ({}, {})
         for name, entry in self.batch.items():
-            newer = self.waiting.pop(name, None)
-            merged[name] = entry if newer is None else _under(entry, newer)
-        self.waiting = merged | self.waiting
-        self.tapes = self.batch_tapes | self.tapes
+            newer = self.waiting.pop(name, None) or self.soft.pop(name, None)
+            merged = entry if newer is None else _under(entry, newer)
+            queues[merged.soft][name] = merged
+        self.waiting, self.soft = queues[False] | self.waiting, queues[True] | self.soft
+        self.tapes.thaw()
         self._end_batch()
 
     def finish(self, saved: Mapping[str, Snapshot]) -> Mapping[str, Waiting]:
@@ -122,14 +140,19 @@ class ShardBook:
 
     def abandon(self) -> list[Waiting]:
         """Give up everything that waits, oldest first."""
-        entries = [*self.batch.values(), *self.waiting.values()]
-        self.waiting = {}
+        entries = [*self.batch.values(), *self.waiting.values(), *self.soft.values()]
+        self.waiting, self.soft = {}, {}
+        self.tapes.abandon()
         self._end_batch()
         return entries
 
     def new_spills(self, error: Exception) -> Iterator[Failure]:
-        """Everything that waits and was not spilled yet, once per position and change."""
-        for entry in [*self.batch.values(), *self.waiting.values()]:
+        """Everything that waits and was not spilled yet, once per position and change that was decided.
+
+        Of the soft ones the first: an outage of an hour would otherwise fill the log with extremes, until it lets go of
+        what was decided at its beginning.
+        """
+        for entry in [*self.batch.values(), *self.waiting.values(), *self.soft.values()]:
             if not entry.spilled:
                 entry.spilled = True
                 self.spilled.add(entry.save.position_id)
@@ -138,7 +161,7 @@ class ShardBook:
     def settled_spills(self, saved: Mapping[str, Snapshot]) -> Iterator[Failure]:
         """Lines that take back the spills of these positions: what was spilled is saved, and must never be replayed."""
         for name in saved:
-            if name in self.spilled and name not in self.waiting:
+            if name in self.spilled and name not in self.waiting and name not in self.soft:
                 self.spilled.discard(name)
                 yield Failure(kind=SETTLED, shard=self.shard, epoch=self.epoch, error="", position_id=name)
 
@@ -200,12 +223,20 @@ class ShardBook:
                 self.known.pop(oldest, None)
 
     def _end_batch(self) -> None:
-        self.batch, self.batch_changes, self.batch_tapes = {}, (), {}
+        self.batch, self.batch_changes = {}, ()
         self.doubt_reported = False
 
 
+def _first(queue: dict[str, Waiting], limit: int) -> dict[str, Waiting]:
+    """Those that have waited longest, taken out."""
+    return {name: queue.pop(name) for name in list(islice(queue, limit))}
+
+
 def _under(entry: Waiting, newer: Waiting) -> Waiting:
-    return Waiting(newer.save, entry.events + newer.events, entry.closed or newer.closed, newer.spilled)
+    spilled = newer.spilled or (newer.save.soft and entry.spilled)
+    return Waiting(
+        newer.save, entry.events + newer.events, entry.closed or newer.closed, entry.soft and newer.soft, spilled
+    )
 
 
 def applies(spill: Failure, stored: Snapshot | None, first_epoch: int, epoch: int) -> bool:

@@ -151,13 +151,13 @@ class Outcome:
     """What became of one save: `saved` with its new snapshot, or dropped alone (`conflicts`).
 
     `unrecorded`: the positions are saved, and lines of the audit trail or of the history were refused; it says why.
-    `tapes_saved`: the tapes are, too. If not they are to be given again, which is harmless if they were all the same.
+    `unsaved_tapes`: why the tapes are to be given again, which is harmless if they were saved all the same.
     """
 
     saved: Mapping[str, Snapshot] = field(default_factory=dict)
     conflicts: Mapping[str, SnapshotConflict | SnapshotCorrupt] = field(default_factory=dict)
     unrecorded: str = ""
-    tapes_saved: bool = True
+    unsaved_tapes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

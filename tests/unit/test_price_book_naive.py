@@ -274,7 +274,8 @@ class World:
         """One step of a story."""
         name, arguments = what[0], what[1:]
         if name == "tick":
-            self.tick(*arguments, delay)
+            move, spread, wait = arguments
+            self.tick(move, spread, wait, delay)
             return
         if name == "crash":
             self.crash()
@@ -373,7 +374,6 @@ def play(openings_: list[dict[str, Any]], story: list[tuple[int, int, tuple[Any,
         world = World(openings_, ring)
     except PlanRefused:
         assume(False)
-        return
     for which, delay, what in story:
         world.happen(which, what, delay)
     for pair in world.pairs:

@@ -1,0 +1,89 @@
+"""The prose of docs/BENCHMARKS.md: what each measurement is, how it is made, and where its limit lies.
+
+Figures are never written here; scripts/bench writes them between these words.
+"""
+
+HEAD = """\
+# Benchmarks
+
+Written by `./scripts/bench --write`; the words come from `scripts/bench_text.py`, the figures from the runs named
+beside them. Each figure is a ratio of two things of one run, taken in turns, medians of the repetitions: a slower
+machine moves both. "CPU-s" is a second of CPU time of the keeper's process, all its threads together; wall time
+stands beside. Nothing here decides a test: `tests/e2e/test_bench.py` runs every measurement in miniature and looks
+only at whether the work was done, as each measurement also does itself (counts, read-backs, the exchange's own
+ledger)."""
+
+RERUN = """\
+Rerun: `./scripts/bench` (all but the soak), `./scripts/bench NAME …`, `--quick` in miniature, `--write` to write this
+file (what was not run keeps its figures), `--profile NAME` for where the time goes. It uses loopback, unix sockets
+and a temporary folder, and two cores: run nothing beside it."""
+
+SECTIONS: dict[str, tuple[str, str]] = {
+    "ticks": (
+        "Ticks past N positions",
+        "A MarketActor on the service's runtime, fed with batches of ticks of one symbol; N positions have "
+        "registered what they wait for, computed by the rules from real states. Idle: the price goes to and fro "
+        "and concerns nobody. Trailing: all are runners with an armed trail, and every tick is a new high for "
+        "every one of them; the steps are so small that no stop at rest is due to move (that is an order at the "
+        "exchange, at most every five seconds and 0.1 percent, and belongs to the burst below). One managed "
+        "position an (account, symbol) slot means that N positions on one symbol are N accounts; here they share "
+        "one market, as the accounts of one floor do. The limit is one core: a market is one actor, and a "
+        "symbol's ticks are worked off in order.",
+    ),
+    "pool": (
+        "Many actors on few threads",
+        "The same actor class and messages on the pool and on a thread for each actor, every turn in a fresh "
+        "process. Memory is the process's resident memory after the start less that before. The limit of the pool "
+        "is the interpreter's lock: it runs one actor at a time, whatever the number of cores.",
+    ),
+    "saves": (
+        "Saves by group commit",
+        "A batch on the persistence actor's own path (shard book, watch, read, merge, write, read back byte for "
+        "byte, fsync confirmed) against a loop that packs the same states with MessagePack and writes each batch "
+        "with one MSET, on the same server under `appendfsync always`. The limit is Redis and the disk: both wait "
+        "for one fsync a batch.",
+    ),
+    "burst": (
+        "One tick, ten thousand targets",
+        "A whole house; the exchange plays one price that is past the first target of every position. Until the "
+        "last of the orders is executed in the exchange's ledger, each after its intent was acknowledged as "
+        "durable. The paper exchange takes part: it executes each order in a durable transaction of its own, on "
+        "the same two cores.",
+    ),
+    "latency": (
+        "Tick to order, idle",
+        "From the price at the gateway to the order at the venue's door, the intent durable in between; one "
+        "position at a time, everything else at rest. Beside it the fsync of a 4 KB append in the same directory, "
+        "in the same seconds: no durable decision can be faster than the disk.",
+    ),
+    "boot": (
+        "Boot",
+        "A fresh process on what a killed one left, from `boot` until every account is reconciled with the "
+        "exchange (each order looked up, each slot read) and prices flow; against reading and decoding the same "
+        "snapshots to positions, and nothing else. Fewer accounts with more symbols, or the other way round, move "
+        "it a little: gateways and markets are started too.",
+    ),
+    "memory": (
+        "Memory of a position",
+        "Resident memory of such a process after the boot, less that before any account was there, divided by the "
+        "positions: actors, states, published values, registrations, and all accounts, gateways and markets.",
+    ),
+    "stop": (
+        "A stop in the middle of a burst",
+        "A stop is crossed while the saves of as many peaks wait at the same store, in the same shards. A full "
+        "close may be sent before it is durable, so protection never waits for this; it is measured because the "
+        "record must not lag either.",
+    ),
+    "health": (
+        "Health of 100,000 actors",
+        "One round of the health actor: every mailbox pinged, every answer taken, all records built, ordered and "
+        "published, the log written; its CPU time as a share of the ten seconds between two rounds.",
+    ),
+    "soak": (
+        "Soak",
+        "The whole house under a violent random market; positions that close are replaced in their slots. At the "
+        "end the market pauses, everything comes to rest, and every book that ever was is compared with the "
+        "exchange's ledger: each execution booked once and whole, each slot as large as its book says, one stop "
+        "of the right size and price behind it, nothing of ours at rest that no book knows.",
+    ),
+}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from persistence.codec import encode_lease, encode_snapshot
+from persistence.codec import decode_snapshot, encode_lease, encode_snapshot
 from persistence.memory_store import MemoryServer, MemoryStore
 from persistence.redis_server import EmbeddedRedis
 from persistence.redis_store import RedisStore
@@ -85,6 +85,18 @@ class MemoryWorld:
     def get(self, position_id: str) -> bytes:
         """The stored bytes."""
         return self.server.shard(SHARD).positions[position_id]
+
+    def remove(self, position_id: str) -> None:
+        """Delete a stored snapshot."""
+        del self.server.shard(SHARD).positions[position_id]
+
+    def members(self) -> set[str]:
+        """The positions that are listed as open."""
+        return self.server.shard(SHARD).open
+
+    def unlist(self, position_id: str) -> None:
+        """Take a position off that list."""
+        self.server.shard(SHARD).open.discard(position_id)
 
     def forget_after(self, position_id: str) -> float:
         """In how many seconds the snapshot expires; -1 for never."""
@@ -169,6 +181,19 @@ class RedisWorld:
         found = self.operator.get(f"ek:{{{SHARD}}}:pos:{position_id}")
         assert isinstance(found, bytes)
         return found
+
+    def remove(self, position_id: str) -> None:
+        """Delete a stored snapshot."""
+        self.operator.delete(f"ek:{{{SHARD}}}:pos:{position_id}")
+
+    def members(self) -> set[str]:
+        """The positions that are listed as open."""
+        found: Any = self.operator.smembers(f"ek:{{{SHARD}}}:open")
+        return {name.decode() for name in found}
+
+    def unlist(self, position_id: str) -> None:
+        """Take a position off that list."""
+        self.operator.srem(f"ek:{{{SHARD}}}:open", position_id)
 
     def forget_after(self, position_id: str) -> float:
         """In how many seconds the snapshot expires; -1 for never."""
@@ -397,6 +422,104 @@ def test_a_state_that_cannot_be_stored_costs_only_its_own_position(world: World)
     assert set(outcome.conflicts) == {"a"}
 
 
+def test_a_field_of_a_newer_release_survives_every_later_save(world: World) -> None:
+    """Also where this writer knows its own last bytes: what it carried over once it carries over again."""
+    newer, older = world.store(), world.store(known_fields={"n"})
+    epoch = take(newer)
+    newer.save(SHARD, epoch, [change(state={"n": "1", "future": ["kept"]})])
+    for version in range(1, 4):
+        older.save(SHARD, epoch, [change(grew_from=version)])
+    assert read(older, "p").state == {"n": "4", "future": ["kept"]}
+    older.save(SHARD, epoch, [change("q", state={"n": "1", "future": "its own"})])
+    older.save(SHARD, epoch, [change("q", 1)])
+    assert read(older, "q").state == {"n": "2", "future": "its own"}
+
+
+def test_a_writer_does_not_read_its_own_last_state_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what it did not write itself, or not under this epoch: the first save of a position after a take."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    decoded: list[str] = []
+
+    def noted(position_id: str, *rest: Any) -> Snapshot:
+        decoded.append(position_id)
+        return decode_snapshot(position_id, *rest)
+
+    monkeypatch.setattr("persistence.batch.decode_snapshot", noted)
+    assert store.save(SHARD, epoch, [change("a", 1), change("b", 1)]).conflicts == {}
+    assert decoded == []
+    epoch = take(store)
+    assert store.save(SHARD, epoch, [change("a", 2), change("b", 2)]).conflicts == {}
+    assert decoded == ["a", "b"]
+
+
+def test_a_writer_notices_whatever_else_is_stored_than_its_own_last_bytes(world: World) -> None:
+    """Damaged behind a sound envelope, replaced, or gone: quarantined or dropped, as if it had never known it."""
+    store, other = world.store(), world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("damaged"), change("replaced"), change("gone"), change("fine")])
+    damaged = world.get("damaged")[:-1] + b"\xc1"
+    world.put("damaged", damaged)
+    other.save(SHARD, epoch, [change("replaced", 1, state={"by": "other"})])
+    world.remove("gone")
+    outcome = store.save(SHARD, epoch, [change(name, 1) for name in ("damaged", "replaced", "gone", "fine")])
+    assert set(outcome.saved) == {"fine"}
+    assert isinstance(outcome.conflicts["damaged"], SnapshotCorrupt)
+    assert conflict(outcome, "replaced").stored_version == 2
+    assert conflict(outcome, "gone").stored_version == 0
+    assert world.get("damaged") == damaged
+    assert read(store, "replaced").state == {"by": "other"}
+
+
+def test_a_writer_that_knows_its_bytes_still_compares_versions(world: World) -> None:
+    """A state that grew from an older version than its own last one is dropped all the same."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change()])
+    store.save(SHARD, epoch, [change(grew_from=1)])
+    assert conflict(store.save(SHARD, epoch, [change(grew_from=1)]), "p").stored_version == 2
+    assert store.save(SHARD, epoch, [change(grew_from=2)]).saved["p"].version == 3
+
+
+def test_membership_is_written_where_it_changes(world: World) -> None:
+    """A new position joins, a closed one leaves, one that comes back joins again, and each new epoch lists all anew."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    store.save(SHARD, epoch, [change("a", 1), change("b", 1, closed=True)])
+    assert world.members() == {"a"}
+    store.save(SHARD, epoch, [change("b", 2)])
+    assert world.members() == {"a", "b"}
+    world.unlist("a")
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a", 2)])
+    assert world.members() == {"a", "b"}
+
+
+def test_tapes_are_saved_without_a_position(world: World) -> None:
+    """One revision of the fence, nothing else; a newer one replaces an older, of its symbol alone."""
+    store = world.store()
+    epoch = take(store)
+    before = store.fence(SHARD).revision
+    assert store.save(SHARD, epoch, [], {"BTC": b"1", "ETH": b"1"}).unsaved_tapes == ""
+    assert store.save(SHARD, epoch, [], {"BTC": b"2"}).unsaved_tapes == ""
+    assert store.fence(SHARD).revision == before + 2
+    assert world.store().load(SHARD).tapes == {"BTC": b"2", "ETH": b"1"}
+
+
+def test_a_former_owner_saves_no_tapes(world: World) -> None:
+    """They are under the fence like everything else."""
+    former, new = world.store(), world.store()
+    old_epoch = take(former)
+    world.expire_lease()
+    epoch = take(new, "you")
+    new.save(SHARD, epoch, [], {"BTC": b"new"})
+    with pytest.raises(StaleOwner):
+        former.save(SHARD, old_epoch, [], {"BTC": b"old"})
+    assert new.load(SHARD).tapes == {"BTC": b"new"}
+
+
 def test_events_come_back_in_order_and_by_position(world: World) -> None:
     """The audit trail is kept in order, oldest first; a limit keeps the latest."""
     store = world.store()
@@ -578,6 +701,30 @@ def test_a_lost_request_is_tried_again(world: World) -> None:
     assert store.events(SHARD, "p") == [{"n": 1}]
 
 
+@pytest.mark.parametrize("lose", ["lose_reply", "lose_request"])
+@pytest.mark.parametrize("names", [["p"], []])
+def test_after_a_doubt_tapes_are_never_called_saved_unless_they_are(world: World, names: list[str], lose: str) -> None:
+    """A position is recognised by its write id. A tape has none: found to be applied, it is to be given again."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    getattr(world, lose)()
+    outcome = store.save(SHARD, epoch, [change(name) for name in names], {"BTC": b"1"})
+    assert bool(outcome.unsaved_tapes) == (lose == "lose_reply")
+    assert [snapshot.version for snapshot in outcome.saved.values()] == [1] * len(names)
+    assert store.save(SHARD, epoch, [], {"BTC": b"2"}).unsaved_tapes == ""
+    assert store.load(SHARD).tapes == {"BTC": b"2"}
+
+
+def test_what_was_found_saved_after_a_doubt_is_grown_from(world: World) -> None:
+    """Its bytes were seen stored, and it was listed."""
+    store = world.store(faulty=True)
+    epoch = take(store)
+    world.lose_reply()
+    store.save(SHARD, epoch, [change()])
+    assert store.save(SHARD, epoch, [change(grew_from=1)]).saved["p"].version == 2
+    assert world.members() == {"p"}
+
+
 def test_another_writer_between_read_and_write_is_settled(world: World) -> None:
     """A second writer of the same epoch wins one position; ours is dropped from the batch, the rest is saved."""
     store, other = world.store(faulty=True), world.store()
@@ -755,6 +902,75 @@ def test_membership_that_was_not_written_is_noticed(redis_world: RedisWorld) -> 
     redis_world.operator.set(f"ek:{{{SHARD}}}:open", "not a set")
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change()])
+
+
+def test_a_closed_position_that_is_still_listed_is_noticed(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be opened again at the next boot; the writer knows it well, and looks all the same."""
+    store = redis_world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change(), change("q")])
+    store.save(SHARD, epoch, [change(grew_from=1), change("q", 1)])
+    exchange = connection_of(store)._exchange
+
+    def stays_listed(commands: Any) -> Any:
+        kept = [("PING",) if command[0] == "SREM" else command for command in commands]
+        return exchange(kept)
+
+    monkeypatch.setattr(connection_of(store), "_exchange", stays_listed)
+    with pytest.raises(SnapshotUnknown):
+        store.save(SHARD, epoch, [change(grew_from=2, closed=True), change("q", 2)])
+
+
+def test_tapes_are_read_back_too(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other bytes than were written are not a saved tape; the position beside it is."""
+    store = redis_world.store()
+    epoch = take(store)
+    exchange = connection_of(store)._exchange
+
+    def wrong_tape(commands: Any) -> Any:
+        replies = exchange(commands)
+        for command, reply in zip(commands, replies, strict=True):
+            for part in reply if command[0] == "EXEC" else []:
+                if isinstance(part, list) and isinstance(part[-1], bytes):
+                    part[-1] = b"other"
+        return replies
+
+    monkeypatch.setattr(connection_of(store), "_exchange", wrong_tape)
+    for names in (["p"], []):
+        outcome = store.save(SHARD, epoch, [change(name) for name in names], {"BTC": b"tape"})
+        assert list(outcome.saved) == names
+        assert outcome.unsaved_tapes
+
+
+def test_something_else_in_the_place_of_the_tapes_costs_only_them(redis_world: RedisWorld) -> None:
+    """Positions are saved, at once, and come back; no tape is called saved that the next boot would not find."""
+    store = redis_world.store()
+    epoch = take(store)
+    redis_world.operator.set(f"ek:{{{SHARD}}}:symbols", "not a set")
+    redis_world.operator.lpush(f"ek:{{{SHARD}}}:tape:ETH", "not a string")
+    before = store.fence(SHARD).revision
+    outcome = store.save(SHARD, epoch, [change(events=[{"n": 1}])], {"BTC": b"1"})
+    assert (set(outcome.saved), outcome.unrecorded) == ({"p"}, "")
+    assert "wrong kind of value" in outcome.unsaved_tapes
+    assert store.fence(SHARD).revision == before + 1
+    loaded = store.load(SHARD)
+    assert ([snapshot.position_id for snapshot in loaded.snapshots], loaded.tapes) == (["p"], {})
+    redis_world.operator.delete(f"ek:{{{SHARD}}}:symbols")
+    redis_world.operator.sadd(f"ek:{{{SHARD}}}:symbols", "ETH")
+    assert store.save(SHARD, epoch, [], {"BTC": b"1"}).unsaved_tapes == ""
+    assert store.load(SHARD).tapes == {"BTC": b"1"}
+
+
+def test_a_thousand_positions_are_saved_and_loaded_whole(redis_world: RedisWorld) -> None:
+    """Several pages and packets, values of all sizes, each with what came with it."""
+    store = redis_world.store()
+    epoch = take(store)
+    many = {f"p{number:04d}": {"n": str(number), "text": "ü\r\n" * number} for number in range(1500)}
+    changes = [change(name, state=state) for name, state in many.items()]
+    assert store.save(SHARD, epoch, changes).conflicts == {}
+    assert {found.position_id: found.state for found in store.load(SHARD).snapshots} == many
 
 
 def test_membership_is_looked_at_again_when_settling(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persistence.codec import (
+    MAX_SNAPSHOT_BYTES,
     decode_event,
     decode_fence,
     decode_lease,
@@ -118,6 +119,68 @@ def test_a_state_that_could_not_be_read_back_is_not_written(value: object) -> No
     """What MessagePack cannot carry both ways is refused at the door."""
     with pytest.raises(SnapshotCorrupt):
         encode_snapshot(a_snapshot(state={"a": value}))
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=4) | st.binary(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(max_size=3) | st.binary(max_size=2) | st.integers(0, 3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(state=st.dictionaries(st.text(max_size=3) | st.binary(max_size=2) | st.integers(0, 3), ANYTHING, max_size=4))
+def test_a_state_is_refused_or_comes_back_equal(state: Any) -> None:
+    """Nothing is ever written that a later boot could not read, or would read as something else."""
+    snapshot = a_snapshot(state=state)
+    try:
+        raw = encode_snapshot(snapshot)
+    except SnapshotCorrupt:
+        return
+    assert decode_snapshot("p", raw) == snapshot
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {b"a": 1},
+        {"a": [{1: 2}]},
+        {"a": {"b": {None: 1}}},
+        {"a": "x" * MAX_SNAPSHOT_BYTES},
+        {"a": "\ud800"},
+        {"a": float},
+    ],
+)
+def test_a_state_that_a_boot_would_not_take_is_not_written(state: Any) -> None:
+    """Keys that are no names, at any depth; more bytes than are read; half a character."""
+    with pytest.raises(SnapshotCorrupt):
+        encode_snapshot(a_snapshot(state=state))
+
+
+def test_a_state_as_deep_as_it_can_be_read_is_written() -> None:
+    """And one that is deeper is not; after a refusal the next state is packed as if nothing had been."""
+    depths = []
+    for depth in (100, 300, 400, 5000):
+        state: Any = {}
+        for _ in range(depth):
+            state = {"a": state}
+        try:
+            assert decode_snapshot("p", encode_snapshot(a_snapshot(state=state))).state == state
+            depths.append(depth)
+        except SnapshotCorrupt:
+            assert depth > 300
+    assert depths[:2] == [100, 300]
+    assert decode_snapshot("p", encode_snapshot(a_snapshot())) == a_snapshot()
+
+
+@pytest.mark.parametrize("fields", [{"schema": True}, {"schema": "1"}, {"version": -1}, {"epoch": 2**63}])
+def test_an_envelope_that_could_not_be_read_back_is_not_written(fields: dict[str, Any]) -> None:
+    """Counts are counts."""
+    with pytest.raises(SnapshotCorrupt):
+        encode_snapshot(a_snapshot(**fields))
 
 
 def test_fence_lease_and_event_come_back_as_they_were() -> None:

@@ -8,7 +8,7 @@ the stop that follows the peak, and those `catch_up` takes from the extremes sin
 from dataclasses import dataclass
 from decimal import Decimal
 
-from actors.domain.exits import MICROS_PER_SECOND, distance_at, reached
+from actors.domain.exits import MICROS_PER_SECOND, better, distance_at, reached, trailing_stop
 from actors.domain.model import (
     HUNDRED,
     Distance,
@@ -23,12 +23,21 @@ from actors.domain.model import (
     Side,
 )
 from actors.domain.orders import in_bound
-from actors.domain.prices import _merged, follow_peak, take_extremes, waits_for_its_fill, watching
+from actors.domain.prices import (
+    _merged,
+    follow_peak,
+    refresh_target_prices,
+    take_extremes,
+    waits_for_its_fill,
+    watching,
+)
 from actors.domain.step import Step
 from actors.domain.words import Source
 
 # A level that was computed backwards is taken a hair early: waking once too often is harmless, once too rarely is not.
 _HAIR = Decimal("1e-20")
+
+_LOWEST, _HIGHEST = Decimal("-Infinity"), Decimal("Infinity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +110,7 @@ def watch_of(position: Position, at: Micros) -> Watch:
     found: dict[str, Decimal | None] = {}
     if watching(position) and not position.reconciling:
         found["stop"] = position.stop_price
-        found["target"] = _nearest_target(position)
+        found["target"] = _nearest_target(position, at)
         if position.trailing_stop_active and position.trail is not None and position.peak_price is not None:
             found |= _trail_of(position, position.trail, position.peak_price)
     return Watch(
@@ -116,11 +125,18 @@ def watch_of(position: Position, at: Micros) -> Watch:
 # -- levels ------------------------------------------------------------------------------------------------------------
 
 
-def _nearest_target(position: Position) -> Decimal | None:
+def _any_price(side: Side) -> Decimal:
+    """A level that every price has reached."""
+    return _LOWEST if side is Side.LONG else _HIGHEST
+
+
+def _nearest_target(position: Position, at: Micros) -> Decimal | None:
     """The first price at which a target is passed, or an owed partial is within its bound again."""
     side = position.side
     levels: list[Decimal] = []
     if position.entry_complete and not position.targets_disabled:
+        if _has_come_closer(position, at):
+            return _any_price(side)
         states = {target.number: target for target in position.targets}
         for planned in position.plan.targets:
             target = states[planned.number]
@@ -135,9 +151,16 @@ def _nearest_target(position: Position) -> Decimal | None:
     return min(levels) if side is Side.LONG else max(levels)
 
 
+def _has_come_closer(position: Position, at: Micros) -> bool:
+    """Whether a target's next step has begun, which takes effect with the next price of the targets' source."""
+    step = Step(position)
+    refresh_target_prices(step, at)
+    return step.position is not position
+
+
 def _trail_of(position: Position, trail: Distance, peak: Decimal) -> dict[str, Decimal | None]:
     """The armed trail, and the peak from which it must be looked at again: its stop at rest is due to move, or its
-    clamps change what the distance is.
+    clamps change what the distance is; from any, where an amendment has put the stop behind the trail's own.
     """
     side, atr = position.side, position.plan.atr
     gap = distance_at(trail, peak, atr)
@@ -154,8 +177,16 @@ def _trail_of(position: Position, trail: Distance, peak: Decimal) -> dict[str, D
         "peak": peak,
         "trail_percent": percent,
         "trail_gap": None if percent is not None else gap,
-        "peak_from": None if not ahead else min(ahead) if side is Side.LONG else max(ahead),
+        "peak_from": _peak_from(position, trailing_stop(side, trail, peak, atr), ahead),
     }
+
+
+def _peak_from(position: Position, stop: Decimal, ahead: list[Decimal]) -> Decimal | None:
+    if position.stop_price is None or better(position.side, stop, position.stop_price):
+        return _any_price(position.side)
+    if not ahead:
+        return None
+    return min(ahead) if position.side is Side.LONG else max(ahead)
 
 
 def _peak_for(side: Side, stop: Decimal, percent: Decimal | None, gap: Decimal) -> Decimal | None:

@@ -367,6 +367,13 @@ class World:
             assert catch_up(position, missed) == pair.naive.position
             assert pair.booked.effects == pair.naive.effects
 
+    def end(self) -> None:
+        """Every registration has arrived, and everybody has taken in everything."""
+        for pair in self.pairs:
+            self.before(pair)
+            assert pair.booked.position == pair.naive.position
+            assert pair.booked.effects == pair.naive.effects
+
 
 def play(openings_: list[dict[str, Any]], story: list[tuple[int, int, tuple[Any, ...]]], ring: int) -> None:
     """Tell a story."""
@@ -376,10 +383,7 @@ def play(openings_: list[dict[str, Any]], story: list[tuple[int, int, tuple[Any,
         assume(False)
     for which, delay, what in story:
         world.happen(which, what, delay)
-    for pair in world.pairs:
-        world.before(pair)
-        assert pair.booked.position == pair.naive.position
-        assert pair.booked.effects == pair.naive.effects
+    world.end()
 
 
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]

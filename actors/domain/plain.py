@@ -1,12 +1,12 @@
-"""Records to plain dicts and back: how each type of field is written and read, in code made once for each kind.
+"""Records to plain dicts and back: how each type of field is written and read, found out once for each kind.
 
-A position is written with every save and read with every start, a hundred thousand at a time. So its fields are not
-examined value by value: the code that writes or reads one kind of record is put together from its annotations the
-first time, one or two lines for each field, and compiled.
+A position is written with every save and read with every start, a hundred thousand at a time. So nothing is examined
+value by value: the annotations of a kind of record are turned into a table of functions the first time, and then only
+those fields are looked at which are not as usual.
 
 What many positions have in common is read once and shared: records are immutable, so nobody can tell. The plans,
-instruments and terms seen lately are found again by their stored form, digit for digit; likewise short decimals. All
-that is kept for this is bounded.
+instruments and terms seen lately are found again by their stored form, digit for digit; likewise short decimals and
+names. All that is kept for this is bounded.
 """
 
 import marshal
@@ -15,35 +15,38 @@ from copy import deepcopy
 from dataclasses import MISSING, Field, fields, is_dataclass
 from decimal import Decimal
 from enum import StrEnum
-from sys import intern
+from itertools import compress
+from operator import is_not
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from actors.domain.model import Instrument, Plan, Terms
-from actors.domain.records import compiled, draft_of
+from actors.domain.records import drafting, values_of
 
 # What a plan, an instrument or the terms of an account are for many positions.
 SHARED_KINDS = (Plan, Instrument, Terms)
 SHARED_RECORDS = 1_024
 SHARED_DECIMALS = 4_096
-SHARED_TEXTS = 256
+SHARED_TEXTS = 4_096
 SHARED_DIGITS = 16
+SHARED_LETTERS = 48
 
-# Texts that many positions have in common; the interpreter keeps them as long as somebody uses them.
-_COMMON_TEXTS = ("account", "symbol", "order_tag", "leg", "actions_on", "name", "closing_leg", "close_reason")
-# Texts that stand in several records of one position.
-_REPEATED_TEXTS = ("client_order_id",)
+# Texts that many positions have in common, or several records of one.
+_SHARED_TEXTS = frozenset(
+    {"account", "symbol", "order_tag", "leg", "actions_on", "name", "closing_leg", "close_reason", "client_order_id"}
+)
 
-Write = Callable[[Any], dict[str, Any]]
-Read = Callable[[Any], Any]
+Convert = Callable[[Any], Any]
 
-_WRITERS: dict[type, Write] = {}
-_READERS: dict[type, Read] = {}
+_WRITERS: dict[type, Convert] = {}
+_READERS: dict[type, Convert] = {}
+_make = object.__new__
 
 
 def write(record: Any) -> dict[str, Any]:
     """A record as a dict of str, int, bool, None, list and dict; what equals its default is left out."""
-    return writer(type(record))(record)
+    body: dict[str, Any] = writer(type(record))(record)
+    return body
 
 
 def read(kind: type, body: Any) -> Any:
@@ -54,8 +57,8 @@ def read(kind: type, body: Any) -> Any:
 # -- types -------------------------------------------------------------------------------------------------------------
 
 
-def _saved(kind: type) -> list[Field[Any]]:
-    return [field for field in fields(kind) if field.name != "extra" and field.metadata.get("saved", True)]
+def _is_saved(field: Field[Any]) -> bool:
+    return field.name != "extra" and bool(field.metadata.get("saved", True))
 
 
 def _is_optional(hint: Any) -> bool:
@@ -73,60 +76,68 @@ def _is_kind(hint: Any, kind: type) -> bool:
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def writer(kind: type) -> Write:
+_ALWAYS = object()
+
+
+def writer(kind: type) -> Convert:
     """What writes this kind of record."""
     known = _WRITERS.get(kind)
     if known is None:
-        hints = get_type_hints(kind)
-        scope: dict[str, Any] = {"deepcopy": deepcopy}
-        lines = ["def write(record):", "    body = {}"]
-        for field in _saved(kind):
-            lines += _writing(field, hints[field.name], scope)
-        lines += ["    if record.extra:", "        body.update(deepcopy(record.extra))", "    return body"]
-        known = _WRITERS[kind] = compiled("write", lines, scope)
+        known = _WRITERS[kind] = _remembering(_writer(kind)) if kind in SHARED_KINDS else _writer(kind)
     return known
 
 
-def _writing(field: Field[Any], hint: Any, scope: dict[str, Any]) -> list[str]:
-    """The lines that write one field: nothing where it equals its default."""
-    name, default = field.name, field.default
-    written = _written(_required(hint), "value", scope)
-    lines = [f"    value = record.{name}"]
-    if default is MISSING:
-        if _is_optional(hint):
-            written = f"None if value is None else {written}"
-        return [*lines, f"    body[{name!r}] = {written}"]
-    scope[f"usual_{name}"] = default
-    # The usual Decimal is most often the very same object, and comparing two is not cheap.
-    same = "value is usual_{0}" if isinstance(default, NoneType | bool | StrEnum) else "value == usual_{0}"
-    if isinstance(default, Decimal):
-        same = "value is usual_{0} or value == usual_{0}"
-    if default is not None and _is_optional(hint):
-        written = f"None if value is None else {written}"
-    return [*lines, f"    if not ({same.format(name)}):", f"        body[{name!r}] = {written}"]
+def _writer(kind: type) -> Convert:
+    hints = get_type_hints(kind)
+    saved = [field for field in fields(kind) if _is_saved(field)]
+    rows: list[tuple[str, Any, Convert | None]] = []
+    usuals: list[Any] = []
+    for field in saved:
+        usual = _ALWAYS if field.default is MISSING else field.default
+        convert = _writing(_required(hints[field.name]))
+        if convert is not None and _is_optional(hints[field.name]) and usual is not None:
+            convert = _or_none(convert)
+        # Of an enum, a truth value or nothing there is only one; others may be equal without being the same.
+        alike = None if usual is _ALWAYS or isinstance(usual, NoneType | bool | StrEnum) else usual
+        usuals.append(usual)
+        rows.append((field.name, alike, convert))
+    names = values_of([field.name for field in saved])
+
+    def write_record(record: Any) -> dict[str, Any]:
+        body: dict[str, Any] = {}
+        values = names(record)
+        # Most values are the very object that is usual; those are passed over without a look.
+        for (name, alike, convert), value in compress(zip(rows, values, strict=True), map(is_not, values, usuals)):
+            if alike is not None and value == alike:
+                continue
+            body[name] = value if convert is None else convert(value)
+        if record.extra:
+            body.update(deepcopy(record.extra))
+        return body
+
+    return write_record
 
 
-def _written(hint: Any, value: str, scope: dict[str, Any]) -> str:
-    """The expression that makes a value of this type plain."""
+def _writing(hint: Any) -> Convert | None:
+    """What makes a value of this type plain; None where it is."""
     if get_origin(hint) is tuple:
-        item = _written(get_args(hint)[0], "item", scope)
-        return f"list({value})" if item == "item" else f"[{item} for item in {value}]"
+        item = _writing(get_args(hint)[0])
+        return list if item is None else lambda values: [item(value) for value in values]
     if get_origin(hint) is not None:
-        return f"dict({value})"
-    if hint is Decimal:
-        return f"str({value})"
-    if _is_kind(hint, StrEnum):
-        return f"{value}._value_"
-    if is_dataclass(hint) and isinstance(hint, type):
-        scope[f"write_{hint.__name__}"] = writer(hint)
-        return f"write_{hint.__name__}({value})"
-    return value
+        return dict
+    if hint is Decimal or _is_kind(hint, StrEnum):
+        return str
+    return writer(hint) if isinstance(hint, type) and is_dataclass(hint) else None
+
+
+def _or_none(convert: Convert) -> Convert:
+    return lambda value: None if value is None else convert(value)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def reader(kind: type) -> Read:
+def reader(kind: type) -> Convert:
     """What reads this kind of record."""
     known = _READERS.get(kind)
     if known is None:
@@ -134,115 +145,68 @@ def reader(kind: type) -> Read:
     return known
 
 
-def _reader(kind: type) -> Read:
+def _reader(kind: type) -> Convert:
     hints = get_type_hints(kind)
-    known = frozenset(field.name for field in fields(kind) if field.name != "extra")
-    scope: dict[str, Any] = {"make": object.__new__, "draft": draft_of(kind), "kind": kind, "ABSENT": _ABSENT}
-    scope |= {"unfit": _unfit, "lacking": _lacking, "listed": _listed, "unknown": _unknown, "known": known}
-    lines = [
-        "def read(body):",
-        "    if type(body) is not dict and not isinstance(body, Mapping):",
-        "        raise unfit(kind, body)",
-        "    record, stored, count = make(draft), body.get, 0",
-    ]
-    scope["Mapping"] = Mapping
-    saved = _saved(kind)
-    for field in fields(kind):
-        if field in saved:
-            lines += _reading(field, hints[field.name], scope)
-        elif field.name != "extra":
-            lines += [f"    record.{field.name} = {_default(field, scope)}"]
-    lines += [
-        "    record.extra = None if count == len(body) else unknown(body, known)",
-        "    record.__class__ = kind",
-        "    return record",
-    ]
-    return compiled("read", lines, scope)
+    draft, fill = drafting(kind)
+    usual = {field.name: _usual(field) for field in fields(kind)}
+    required = frozenset(name for name, value in usual.items() if value is MISSING)
+    known = frozenset(usual) - {"extra"}
+    converts = {field.name: _reading(field.name, hints[field.name]) for field in fields(kind) if _is_saved(field)}
+
+    def read_record(body: Any) -> Any:
+        if type(body) is not dict and not isinstance(body, Mapping):
+            raise _unfit(kind, body)
+        values, unknown = usual.copy(), False
+        for name, value in body.items():
+            if name in converts:
+                values[name] = converts[name](value)
+            else:
+                unknown = True
+        if not required <= body.keys():
+            raise TypeError(f"{kind.__name__} is stored without {', '.join(sorted(required - body.keys()))}")
+        if unknown:
+            # What a newer release wrote. A field that is not saved is ours, and was never meant to be there.
+            values["extra"] = {name: value for name, value in body.items() if name not in known} or None
+        record: Any = _make(draft)
+        fill(record, *values.values())
+        record.__class__ = kind
+        return record
+
+    return read_record
 
 
-def _default(field: Field[Any], scope: dict[str, Any]) -> str:
-    """The expression for a field of which nothing is stored."""
-    name = field.name
-    if field.default is not MISSING:
-        scope[f"usual_{name}"] = field.default
-        return f"usual_{name}"
+def _usual(field: Field[Any]) -> Any:
+    """What a field is when nothing of it is stored; MISSING where there must be something."""
     if field.default_factory is dict:
-        scope["EMPTY"] = _EMPTY
-        return "EMPTY"
-    if field.default_factory is not MISSING:
-        scope[f"usual_{name}"] = field.default_factory()
-        return f"usual_{name}"
-    return f"lacking(kind, {name!r})"
+        return _EMPTY
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def _reading(field: Field[Any], hint: Any, scope: dict[str, Any]) -> list[str]:
-    """The lines that read one field, absent or stored."""
-    name = field.name
-    needed = _required(hint)
-    lines = [
-        f"    value = stored({name!r}, ABSENT)",
-        "    if value is ABSENT:",
-        f"        record.{name} = {_default(field, scope)}",
-        "    else:",
-        "        count += 1",
-    ]
-    if needed in (int, str, bool):
-        scope[needed.__name__] = needed
-        unfit = f"type(value) is not {needed.__name__}"
-        if _is_optional(hint):
-            unfit = f"value is not None and {unfit}"
-        lines += [f"        if {unfit}:", f"            raise unfit({needed.__name__}, value)"]
-        taken = _text(name, scope) if needed is str and not _is_optional(hint) else "value"
-    else:
-        taken = _read(needed, "value", scope)
-        if _is_optional(hint):
-            taken = f"None if value is None else {taken}"
-    return [*lines, f"        record.{name} = {taken}"]
-
-
-def _text(name: str, scope: dict[str, Any]) -> str:
-    scope |= {"intern": intern, "texts": _TEXTS}
-    return "intern(value)" if name in _COMMON_TEXTS else "texts[value]" if name in _REPEATED_TEXTS else "value"
-
-
-def _read(hint: Any, value: str, scope: dict[str, Any]) -> str:
-    """The expression that reads a value of this type, and refuses every other."""
+def _reading(name: str, hint: Any) -> Convert:
+    """What reads a value of this type, and refuses every other."""
+    if _is_optional(hint):
+        return _or_none(_reading(name, _required(hint)))
     if get_origin(hint) is tuple:
-        item = _read(get_args(hint)[0], "item", scope)
-        return f"tuple([{item} for item in listed({value})])"
+        item = _reading("", get_args(hint)[0])
+        return lambda values: tuple([item(value) for value in _listed(values)])
     if get_origin(hint) is not None:
-        scope["EMPTY"] = _EMPTY
-        return f"dict({value}) or EMPTY"
+        return lambda value: dict(value) or _EMPTY
     if hint is Decimal:
-        scope["decimals"] = _DECIMALS
-        return f"decimals[{value}]"
+        return _DECIMALS.__getitem__
     if _is_kind(hint, StrEnum):
-        scope[f"words_{hint.__name__}"] = _Words(hint)
-        return f"words_{hint.__name__}[{value}]"
-    if is_dataclass(hint) and isinstance(hint, type):
-        scope[f"read_{hint.__name__}"] = reader(hint)
-        return f"read_{hint.__name__}({value})"
-    scope["exactly"], scope[hint.__name__] = _exactly, hint
-    return f"exactly({hint.__name__}, {value})"
+        return _Words(hint).__getitem__
+    if isinstance(hint, type) and is_dataclass(hint):
+        return reader(hint)
+    return _TEXTS.__getitem__ if name in _SHARED_TEXTS else _exactly(hint)
 
 
-def _unknown(body: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any] | None:
-    """What a newer release wrote."""
-    return {key: value for key, value in body.items() if key not in known} or None
+def _exactly(kind: type) -> Convert:
+    def read_plain(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _unfit(kind, value)
+        return value
 
-
-def _unfit(kind: type, value: Any) -> TypeError:
-    return TypeError(f"{kind.__name__} is stored as {type(value).__name__}")
-
-
-def _lacking(kind: type, name: str) -> Any:
-    raise TypeError(f"{kind.__name__} is stored without {name}")
-
-
-def _exactly(kind: type, value: Any) -> Any:
-    if type(value) is not kind:
-        raise _unfit(kind, value)
-    return value
+    return read_plain
 
 
 def _listed(value: Any) -> Any:
@@ -251,10 +215,13 @@ def _listed(value: Any) -> Any:
     return value
 
 
+def _unfit(kind: type, value: Any) -> TypeError:
+    return TypeError(f"{kind.__name__} is stored as {type(value).__name__}")
+
+
 # -- what is shared ----------------------------------------------------------------------------------------------------
 
 
-_ABSENT = object()
 _EMPTY: Mapping[str, Any] = {}
 
 
@@ -272,7 +239,7 @@ class _Words(dict[Any, Any]):
 class _Lately(dict[Any, Any]):
     """What was made of some text or bytes lately. What a whole generation does not ask for is forgotten."""
 
-    def __init__(self, limit: int, make: Callable[[Any], Any], longest: int) -> None:
+    def __init__(self, limit: int, make: Convert, longest: int) -> None:
         super().__init__()
         self.limit, self.make, self.longest = limit, make, longest
         self.former: dict[Any, Any] = {}
@@ -281,7 +248,7 @@ class _Lately(dict[Any, Any]):
         made = self.former.get(key)
         if made is None:
             made = self.make(key)
-            if type(key) is str and len(key) > self.longest:
+            if len(key) > self.longest:
                 return made
         self.keep(key, made)
         return made
@@ -304,10 +271,10 @@ def _decimal(text: Any) -> Decimal:
 
 
 _DECIMALS = _Lately(SHARED_DECIMALS, _decimal, SHARED_DIGITS)
-_TEXTS = _Lately(SHARED_TEXTS, str, 64)
+_TEXTS = _Lately(SHARED_TEXTS, _exactly(str), SHARED_LETTERS)
 
 
-def _sharing(read_anew: Read) -> Read:
+def _sharing(read_anew: Convert) -> Convert:
     """A reader that finds what it has read lately by its stored form.
 
     The form of version 2 says the type of everything and nothing of who else refers to it: equal bytes are equal
@@ -328,3 +295,22 @@ def _sharing(read_anew: Read) -> Read:
         return found
 
     return read_shared
+
+
+def _remembering(write_anew: Convert) -> Convert:
+    """A writer that keeps what it has written lately, found by the very record; each time a new dict is made of it."""
+    lately = _Lately(SHARED_RECORDS, str, 0)
+
+    def write_remembered(record: Any) -> Any:
+        known = lately.get(id(record)) or lately.former.get(id(record))
+        # The record is kept with its form, so that no other can have its id meanwhile.
+        if known is not None and known[0] is record:
+            return marshal.loads(known[1])  # noqa: S302 - written here
+        body = write_anew(record)
+        try:
+            lately.keep(id(record), (record, marshal.dumps(body, 2)))
+        except ValueError:
+            return body
+        return body
+
+    return write_remembered

@@ -1,19 +1,24 @@
-"""Records made fast: a copy of a frozen record with some fields changed, at a twentieth of what `replace` costs.
+"""Records made fast: a copy of a frozen record with some fields changed, at a tenth of what `replace` costs.
 
 `dataclasses.replace` looks up every field by name and sets each through the guard that makes a record frozen: ten
 microseconds for a position, a dozen times for each price that does something. Here each kind of record has a draft: a
-subclass of the same shape without the guard. A record is drafted field by field, in code that is compiled once for its
-kind, and handed out as what it is only when it is finished; no draft is ever seen by anybody else.
+subclass of the same shape without the guard. A record is drafted in one go and handed out as what it is only when it
+is finished; no draft is ever seen by anybody else.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, make_dataclass
+from operator import attrgetter
 from typing import Any, TypeVar
 
 R = TypeVar("R")
 
-_DRAFTS: dict[type, type] = {}
-_COPIERS: dict[type, Callable[[Any], Any]] = {}
+Copy = Callable[[Any], Any]
+Make = Callable[..., Any]
+
+_make = object.__new__
+_COPIERS: dict[type, Copy] = {}
+_DRAFTS: dict[type, tuple[type, Make]] = {}
 
 
 def changed(record: R, values: Mapping[str, Any]) -> R:
@@ -30,27 +35,42 @@ def changed(record: R, values: Mapping[str, Any]) -> R:
     return found
 
 
-def draft_of(kind: type) -> type:
-    """The unguarded twin of a kind of record; whoever makes one sets every field, and then its class."""
+def drafting(kind: type) -> tuple[type, Make]:
+    """The unguarded twin of a kind of record, and what fills one in: it takes a draft and every field in its order.
+
+    Whoever makes a draft fills it in, and then sets its class.
+    """
     known = _DRAFTS.get(kind)
     if known is None:
         # Both, or attributes are still set through the slow way that a class with either of them has.
         free = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-        known = _DRAFTS[kind] = type(f"{kind.__name__}Draft", (kind,), free)
+        draft = type(f"{kind.__name__}Draft", (kind,), free)
+        # What an ordinary dataclass of the same fields begins with sets them one after the other, without looking.
+        fill: Make = make_dataclass("Plain", field_names(kind)).__init__  # type: ignore[misc]
+        known = _DRAFTS[kind] = (draft, fill)
     return known
 
 
-def compiled(name: str, lines: list[str], known: dict[str, Any]) -> Callable[[Any], Any]:
-    """The function of this name and these lines; `known` are the names it uses."""
-    scope = dict(known)
-    exec(compile("\n".join(lines), f"<{name}>", "exec"), scope)  # noqa: S102 - from our own field names alone
-    made: Callable[[Any], Any] = scope[name]
-    return made
+def field_names(kind: type) -> list[str]:
+    """All fields of a kind of record, in their order."""
+    return [field.name for field in fields(kind)]
 
 
-def _copier(kind: type) -> Callable[[Any], Any]:
-    lines = ["def copy(old):", "    new = make(draft)"]
-    lines += [f"    new.{field.name} = old.{field.name}" for field in fields(kind)]
-    lines.append("    return new")
-    made = _COPIERS[kind] = compiled("copy", lines, {"make": object.__new__, "draft": draft_of(kind)})
-    return made
+def values_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes these attributes of a record at once, always as a tuple."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda record: tuple(getattr(record, name) for name in names)
+
+
+def _copier(kind: type) -> Copy:
+    draft, fill = drafting(kind)
+    values = values_of(field_names(kind))
+
+    def copy(record: Any) -> Any:
+        made: Any = _make(draft)
+        fill(made, *values(record))
+        return made
+
+    _COPIERS[kind] = copy
+    return copy

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from actors.domain import schema
 from actors.domain.errors import DomainError, PlanRefused
 from actors.domain.events import PriceMoved
-from actors.domain.model import OrderKind, Position, Quote, Terms
+from actors.domain.model import Micros, OrderKind, Position, Quote, Terms
 from actors.domain.price_book import PriceBook, Wake
 from actors.domain.tape import StoredTape
 from actors.domain.watch import catch_up, stop_source_of, watch_of
@@ -75,7 +75,7 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
         at: Any = draw(levels(level))
         if draw(st.integers(0, 3)) == 0:
             moments = sorted(draw(st.sets(tenths(1, 200), min_size=1, max_size=2)), key=D)
-            nearer = [{"percent": str(D(level) / 10 / (2 + index))} for index in range(len(moments))]
+            nearer = [{"percent": str(D(level) * (8 - 3 * index) / 100)} for index in range(len(moments))]
             at = [at, *({**near, "after_seconds": moment} for near, moment in zip(nearer, moments, strict=True))]
         target: dict[str, Any] = {"at": at, "close": str(D(share) / 10), "then": then}
         if share and draw(st.integers(0, 2)) == 0:
@@ -132,7 +132,10 @@ steps = st.lists(
 
 @dataclass(slots=True)
 class Pair:
-    """One position twice, and how its registration stands: `since` is set while it is under way, for `delay` ticks."""
+    """One position twice, and how its registration stands: `since` is set while it is under way, for `delay` ticks.
+
+    `applied` is the time of the last event that the booked one has applied: a refused command is none.
+    """
 
     key: str
     naive: Desk
@@ -140,6 +143,8 @@ class Pair:
     since: int | None = None
     delay: int = 0
     saved: tuple[Position, int] | None = None
+    applied: Micros = START
+    events: int = 0
 
     @property
     def desks(self) -> tuple[Desk, Desk]:
@@ -230,9 +235,10 @@ class World:
 
     def register(self, pair: Pair, since: int | None) -> None:
         """Say what the booked twin waits for; it may have come already."""
-        position = pair.booked.position
-        at = pair.booked.at
-        serial, wake = self.book.register(pair.key, watch_of(position, at), since)
+        position, happened = pair.booked.position, len(pair.booked.events)
+        if happened != pair.events:
+            pair.events, pair.applied = happened, pair.booked.at
+        serial, wake = self.book.register(pair.key, watch_of(position, pair.applied), since)
         if wake is not None:
             assert wake.serial == serial
             self.wake(pair, wake, 0)
@@ -315,7 +321,7 @@ class World:
                 else:
                     desk.amend(arguments[0], allow_looser_stop=arguments[1], act_now=arguments[2])
             except DomainError:
-                return
+                desk.events.pop()
 
     def resident(self, desk: Desk, what: str) -> None:
         """The venue does something with the newest stop at rest."""

@@ -9,8 +9,8 @@ import pytest
 
 from actors.domain.errors import PlanRefused
 from actors.domain.model import Terms
-from tests.unit.driver import SECOND, D, Desk
-from tests.unit.test_price_book_naive import SOURCES, World
+from tests.unit.driver import SECOND, D, Desk, opened
+from tests.unit.test_price_book_naive import ENTRY, SOURCES, World
 from tests.unit.test_rules_properties import pending
 
 Draw = random.Random
@@ -46,7 +46,9 @@ def target(draw: Draw, level: int, share: int) -> dict[str, Any]:
     at: Any = far
     if draw.random() < 0.35:
         moments = sorted(draw.sample(range(1, 300), draw.randint(1, 2)))
-        at = [far, *({"percent": str(D(level) / (22 + n)), "after_seconds": str(D(n) / 10)} for n in moments)]
+        nearer = [str(D(level) * (9 - 2 * index) / 200) for index in range(len(moments))]
+        steps = zip(nearer, moments, strict=True)
+        at = [far, *({"percent": near, "after_seconds": str(D(moment) / 10)} for near, moment in steps)]
     found = {"at": at, "close": str(D(share) / 10), "then": then}
     if share and draw.random() < 0.3:
         found |= {"order": "limit", "actions_on": draw.choice(["fill", "touch"])}
@@ -55,7 +57,7 @@ def target(draw: Draw, level: int, share: int) -> dict[str, Any]:
 
 def plan(draw: Draw) -> dict[str, Any]:
     """Any plan; an ATR is 1, a tenth of a percent."""
-    found: dict[str, Any] = {"stop": {"percent": percent(draw, 5, 60)}, "atr": "1"}
+    found: dict[str, Any] = {"stop": {"percent": percent(draw, 10, 120)}, "atr": "1"}
     if draw.random() < 0.6:
         found["trail"] = distance(draw)
     far = sorted(draw.sample(range(2, 60), draw.randint(0, 4)))
@@ -72,7 +74,8 @@ def plan(draw: Draw) -> dict[str, Any]:
 
 def opening(draw: Draw) -> dict[str, Any]:
     """One position at a venue that answers more or less."""
-    held = [leg for leg in ("target-", "stop", "resident-", "manual-", "entry") if draw.random() < 0.25]
+    held = [leg for leg in ("target-", "stop", "resident-", "manual-") if draw.random() < 0.3]
+    held += ["entry"] if draw.random() < 0.1 else []
     return {
         "plan": plan(draw),
         "side": draw.choice(["long", "short"]),
@@ -83,6 +86,17 @@ def opening(draw: Draw) -> dict[str, Any]:
             resident_step_percent=D(draw.choice(["0", "0.05", "0.3"])),
         ),
     }
+
+
+def accepted(draw: Draw) -> dict[str, Any]:
+    """One that is not refused."""
+    while True:
+        found = opening(draw)
+        try:
+            opened(**found, entry=ENTRY)
+        except PlanRefused:
+            continue
+        return found
 
 
 def under_way(desk: Desk) -> bool:
@@ -113,10 +127,7 @@ def event(draw: Draw, world: World, which: int) -> tuple[Any, ...]:
 def story(seed: int) -> None:
     """One seeded market with a few positions."""
     draw = Draw(seed)
-    try:
-        world = World([opening(draw) for _ in range(draw.randint(1, 3))])
-    except PlanRefused:
-        return
+    world = World([accepted(draw) for _ in range(draw.randint(1, 3))])
     busy, drift = draw.choice([0.05, 0.2, 0.4]), 0
     pause = draw.choice([[0], [SECOND], [0, 300_000, SECOND, 3 * SECOND]])
     for _ in range(draw.randint(20, 100)):

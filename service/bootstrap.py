@@ -16,8 +16,8 @@ from actors.health import HealthActor, HealthParts
 from actors.messages import DrainService
 from actors.roster import SupervisorParts
 from actors.runtime.base import Ref, Runtime, tell
+from actors.runtime.pool import PoolRuntime
 from actors.runtime.system_clock import SystemClock
-from actors.runtime.threads import ThreadRuntime
 from actors.settings import AccountSettings
 from actors.supervisor import SupervisorActor
 from actors.traffic import Boot, Watch
@@ -41,6 +41,7 @@ from service.data_dir import CannotStart, installation_tag, lock_data_dir, place
 from service.event_hub import EventHub
 from service.http import create_app
 from service.http_server import HttpServer
+from service.memory import BootMemory
 
 DRAIN_SECONDS = 15.0
 PAPER_FEE_PERCENT = Decimal("0.05")
@@ -138,13 +139,14 @@ class Application:
     def __init__(self, config: Config) -> None:
         """Nothing is touched before `start`."""
         self.config = config
-        self.runtime = ThreadRuntime()
+        self.runtime = PoolRuntime()
         self.events = EventHub()
         self.http: HttpServer | None = None
         self.house: House | None = None
         self._lock: IO[str] | None = None
         self._server: EmbeddedRedis | None = None
         self._store: Store | None = None
+        self._memory = BootMemory(self._resumed)
 
     @property
     def directory(self) -> Directory:
@@ -169,6 +171,7 @@ class Application:
     def start(self) -> None:
         """Start everything. Raises CannotStart (and the errors of venues, Redis and HTTP, each with its remedy)."""
         config = self.config
+        self._memory.begin()
         self._lock = lock_data_dir(config.data_dir)
         order_tag = installation_tag(config.data_dir)
         place = place_of(self._lock)
@@ -208,6 +211,12 @@ class Application:
         self.http.start()
         self.house.boot()
 
+    def _resumed(self) -> bool:
+        if self.house is None:
+            return False
+        accounts = tuple(self.house.directory.accounts.values())
+        return len(accounts) >= len(self.config.accounts) and all(each.reconciled for each in accounts)
+
     def healthy(self) -> bool:
         """Whether the core actors live; without them the process must end, and be started again."""
         house = self.house
@@ -232,6 +241,7 @@ class Application:
         if self._server is not None:
             self._server.stop()
         self.runtime.close()
+        self._memory.end()
         if self._lock is not None:
             self._lock.close()
         structlog.get_logger().info("service.stopped")

@@ -20,6 +20,7 @@ from typing import Any, Final
 import pykka
 import structlog
 from pykka import messages
+from pykka._envelope import Envelope
 
 from actors.runtime import pool_registry
 from actors.runtime.base import Ref
@@ -62,10 +63,10 @@ class PoolRuntime:
             (Mailbox,),
             {
                 "__slots__": (),
-                "_attention": self._threads,
+                "attention": self._threads,
                 "endings": {},
-                "_claim": self._busy.setdefault,
-                "_make_ready": self._ready.append,
+                "claim": self._busy.setdefault,
+                "make_ready": self._ready.append,
             },
         )
         self._classes: dict[type[pykka.ThreadingActor], type[pykka.ThreadingActor]] = {}
@@ -234,7 +235,7 @@ def _answer_late(mailbox: Mailbox) -> None:
     """Answer what came in when the actor had ended. pykka leaves whoever asks in that moment waiting for ever."""
     while mailbox.waiting:
         envelope = mailbox.waiting.pop(0)
-        if envelope.reply_to is None:
+        if type(envelope) is not Envelope or envelope.reply_to is None:
             continue
         # Somebody may have answered it already; there is nobody to tell.
         with contextlib.suppress(queue.Full):

@@ -14,7 +14,6 @@ import weakref
 from typing import Any, ClassVar, Final, Protocol, cast
 
 import pykka
-from pykka import messages
 
 # The mailbox's port is private to pykka; tests/contract holds every runtime to its documented behaviour.
 from pykka._envelope import Envelope
@@ -25,14 +24,8 @@ from actors.runtime.hosting import Hosted
 TURN_MESSAGES: Final = 64
 """How many messages an actor handles before others have their turn."""
 
-# Everything else goes straight to on_receive, as it would in pykka after a look at each of these.
-_NOT_FOR_ON_RECEIVE = (
-    Ping,
-    messages._ActorStop,
-    messages.ProxyCall,
-    messages.ProxyGetAttr,
-    messages.ProxySetAttr,
-)
+# pykka's own messages are named tuples. What is neither goes straight to on_receive, as it would after a look at each.
+_NOT_FOR_ON_RECEIVE = (Ping, tuple)
 
 # What a turn finds: an actor that is still being made; one whose `on_start` comes first; one that runs; one that has
 # ended, and asks that came in too late. Plain numbers: each turn compares them.
@@ -76,14 +69,14 @@ class Mailbox:
 
     # Set on a subclass for each pool, so that no mailbox has to carry them.
     endings: ClassVar[dict["Mailbox", list[threading.Lock]]]  # who waits for the end of which
-    _attention: ClassVar[Attention]
-    _claim: ClassVar[Any]
-    _make_ready: ClassVar[Any]
+    attention: ClassVar[Attention]
+    claim: ClassVar[Any]
+    make_ready: ClassVar[Any]
 
     def __init__(self) -> None:
         self.actor: pykka.Actor | None = None
         self.phase: int = NEW
-        self.waiting: list[Envelope[Any]] = []
+        self.waiting: list[Any] = []  # Envelopes of asks, and messages that were told as they are.
         self.taken = 0
         self.processed = 0
         self.stopped = False
@@ -92,18 +85,20 @@ class Mailbox:
     def put(self, envelope: Envelope[Any], /) -> None:
         """Take a message in, and see to it that somebody handles it. Holds no lock: any thread or signal may call."""
         self.waiting.append(envelope)
-        # `_claim` is a dict's setdefault, one step: whoever reads its own envelope back has put it there.
-        if self._claim(self, envelope) is envelope:
-            self._make_ready(self)
-            if not self._attention.calm:
-                self._attention.attend()
+        # `claim` is a dict's setdefault, one step: whoever reads its own mark back has put it there.
+        mark = object()
+        if self.claim(self, mark) is mark:
+            self.make_ready(self)
+            if not self.attention.calm:
+                self.attention.attend()
 
     def get(self) -> Envelope[Any]:
         """The next message this turn may handle; TurnOver when there is none."""
         taken = self.taken
         if taken < TURN_MESSAGES and taken < len(self.waiting):
             self.taken = taken + 1
-            return self.waiting[taken]
+            item = self.waiting[taken]
+            return item if type(item) is Envelope else Envelope(item)
         raise TurnOver
 
     def empty(self) -> bool:
@@ -176,7 +171,14 @@ class PoolRef(pykka.ActorRef[Any]):
         mailbox = self.actor_inbox
         if mailbox.stopped:
             raise pykka.ActorDeadError(f"{self} not found")
-        mailbox.put(Envelope(message))
+        # From here it is `put` again, without the call: half of what a message costs its sender would be calls. The
+        # envelope is made when the message is handled, for ten thousand that wait would rouse the garbage collector.
+        mailbox.waiting.append(message if type(message) is not Envelope else Envelope(message))
+        mark = object()
+        if mailbox.claim(mailbox, mark) is mark:
+            mailbox.make_ready(mailbox)
+            if not mailbox.attention.calm:
+                mailbox.attention.attend()
 
 
 def _nobody() -> None:
@@ -195,6 +197,8 @@ class Groundwork(pykka.ThreadingActor):
         self.actor_urn = self._pool_urns()
         self.actor_inbox = mailbox = cast(Mailbox, self._create_actor_inbox())
         self.actor_stopped = cast(threading.Event, mailbox)
+        # Its constructor may already ask for a proxy of itself.
+        mailbox.actor = self
         self._actor_ref = PoolRef(self)
 
 

@@ -302,7 +302,7 @@ def test_a_message_at_the_end_of_a_turn_is_not_left_lying(pools: Callable[..., P
     assert until(lambda: not pool._busy)
     busy = Interrupted()
     pool._busy = busy
-    pool._mailbox_class._claim = busy.setdefault
+    pool._mailbox_class.claim = busy.setdefault
     # The worker took the old one along when it woke; the next turns of a new one do not.
     pool.close()
     assert until(lambda: pool.thread_count == 0)

@@ -275,6 +275,21 @@ def test_a_proxy_reads_writes_and_calls(stage: Stage) -> None:
     assert stage.until(lambda: not proxy.actor_ref.is_alive())
 
 
+def test_an_actor_may_have_a_proxy_of_itself_from_the_start(stage: Stage) -> None:
+    """pykka's own example makes it in the constructor, to call itself later."""
+
+    class Later(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.in_future: Any = self.actor_ref.proxy()
+
+        def later(self) -> Any:
+            return self.in_future.double(21)
+
+    answer = stage.runtime.spawn(Later).proxy().later().get(timeout=PATIENCE_SECONDS)
+    assert answer.get(timeout=PATIENCE_SECONDS) == 42
+
+
 def test_a_dead_actor_has_no_proxy(stage: Stage) -> None:
     """As with every other access."""
     ref = stage.runtime.spawn(Plain)

@@ -1,0 +1,71 @@
+"""The garbage collector while the service boots."""
+
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from service.memory import BootMemory
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """Left as it was found."""
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def finished(memory: BootMemory) -> None:
+    """Wait for its thread."""
+    thread = memory._thread
+    assert thread is not None
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_nothing_is_collected_until_the_accounts_have_resumed() -> None:
+    """Then what is there is frozen, and the collector goes on."""
+    resumed = threading.Event()
+    memory = BootMemory(resumed.is_set)
+    frozen = gc.get_freeze_count()
+    memory.begin()
+    assert not gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+    resumed.set()
+    finished(memory)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen
+    memory.end()
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_boot_that_never_ends_is_collected_all_the_same() -> None:
+    """An account may wait for its venue for hours; memory must not grow for as long."""
+    memory = BootMemory(lambda: False, limit_seconds=0.1)
+    memory.begin()
+    finished(memory)
+    assert gc.isenabled()
+    memory.end()
+
+
+def test_a_service_that_stops_while_it_boots_leaves_the_collector_on() -> None:
+    """And ending twice, or what never began, is harmless."""
+    memory = BootMemory(lambda: False)
+    memory.end()
+    memory.begin()
+    memory.begin()
+    memory.end()
+    memory.end()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_collector_that_somebody_else_has_switched_off_stays_off() -> None:
+    """It is not ours to switch on."""
+    gc.disable()
+    memory = BootMemory(lambda: True)
+    memory.begin()
+    memory.end()
+    assert not gc.isenabled()

@@ -309,10 +309,12 @@ def _end_reduction(step: Step, intent: Intent, event: OrderReported, *, news: bo
 def settle_dust(step: Step, at: Micros) -> None:
     """What remains below the minimum after fills is dust: reported, and no longer held against the slot."""
     position = step.position
+    too_few = position.remaining < position.instrument.minimum_quantity
+    if not too_few and not position.closing_reason:
+        return
     exits = [fill for fill in position.fills if fill.leg != "entry"]
     if position.remaining <= 0 or not exits or not position.entry_complete:
         return
-    too_few = position.remaining < position.instrument.minimum_quantity
     # A runner may become worth less than the minimum merely because its price moved; only what a full close has left
     # over is dust by its worth.
     worthless = position.closing_reason and under_minimum(position.instrument, position.remaining, exits[-1].price)

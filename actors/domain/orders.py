@@ -32,9 +32,10 @@ def work(step: Step, at: Micros) -> None:
     position = step.position
     if position.phase in (Phase.CLOSED, Phase.QUARANTINED) or position.reconciling:
         return
-    _work_entry(step, at)
+    if step.census().planned:
+        _work_entry(step, at)
     settle_hits(step, at)
-    if not _any_live(step, exits_only=True):
+    if not step.census().exit_live:
         settle_dust(step, at)
     limit_time(step, at)
     if step.position.closing_reason is not None:
@@ -42,18 +43,12 @@ def work(step: Step, at: Micros) -> None:
         _work_full_close(step, at)
     else:
         work_resting(step, at, may_place=_former_owners_stop(step.position) is None)
-        _work_partials(step, at)
+        if step.census().planned:
+            _work_partials(step, at)
     if step.position.remaining > 0 and step.position.closing_reason is None:
         _work_resident(step, at)
     _work_end(step, at)
     _set_phase(step)
-
-
-def _any_live(step: Step, *, exits_only: bool) -> bool:
-    return any(
-        intent.live and not (exits_only and (intent.resident or intent.leg == "entry"))
-        for intent in step.position.intents
-    )
 
 
 def _work_entry(step: Step, at: Micros) -> None:
@@ -141,6 +136,8 @@ def _work_partials(step: Step, at: Micros) -> None:
 
 def _former_owners_stop(position: Position) -> Intent | None:
     """A resident stop that a former owner placed and that is not replaced yet, by which that owner would still act."""
+    if position.residents_replaced_below == 0:
+        return None
     for intent in position.intents:
         number = int(intent.leg.removeprefix("resident-")) if intent.resident else position.residents_replaced_below
         if number < position.residents_replaced_below and not intent.status.terminal:
@@ -188,18 +185,17 @@ def _work_resident(step: Step, at: Micros) -> None:
     position = step.position
     if position.stop_price is None:
         return
-    level = away_from_market(position.side, position.stop_price, position.instrument.tick_size)
-    quantity = floor_to_step(position.remaining, position.instrument.quantity_step)
-    residents = [intent for intent in position.intents if intent.resident and not intent.status.terminal]
+    residents = step.census().residents
     active = [intent for intent in residents if not intent.cancel_requested]
     if any(intent.status is not IntentStatus.RESTING for intent in active):
         return
     newest = active[-1] if active else None
     for old in active[:-1]:
         step.cancel(old)
+    quantity = floor_to_step(position.remaining, position.instrument.quantity_step)
     replaced = newest is not None and newest is _former_owners_stop(position)
     resized = newest is not None and newest.quantity != quantity
-    if newest is not None and not replaced and not _move_due(position, newest, level, at, resized=resized):
+    if newest is not None and not replaced and not resized and not _move_due(position, newest, at):
         return
     if position.excess > 0 and residents:
         if newest is not None:
@@ -238,14 +234,12 @@ def _forget_old_residents(step: Step) -> None:
         step.change(intents=kept)
 
 
-def _move_due(position: Position, newest: Intent, level: object, at: Micros, *, resized: bool) -> bool:
-    """Whether the resting stop must be replaced now: at once when resized or moved by a rule, a trail only now and
-    then.
-    """
-    if resized:
-        return True
+def _move_due(position: Position, newest: Intent, at: Micros) -> bool:
+    """Whether the resting stop must be replaced now: at once when moved by a rule, by a trail only now and then."""
     old = newest.trigger_price
-    if old == level or old is None or position.stop_price is None:
+    if old is None or position.stop_price is None:
+        return False
+    if old == away_from_market(position.side, position.stop_price, position.instrument.tick_size):
         return False
     trailing = Reason.TRAILING_STOP
     if position.stop_reason is not trailing or newest.reason is not trailing:
@@ -269,8 +263,10 @@ def _retry_due(position: Position, at: Micros) -> bool:
 def _work_end(step: Step, at: Micros) -> None:
     """Once nothing remains: cancel what rests, and end when every order is read back terminal."""
     position = step.position
+    if position.remaining > 0:
+        return
     entry = next((intent for intent in position.intents if intent.leg == "entry"), None)
-    if position.remaining > 0 or (entry is not None and not entry.status.terminal):
+    if entry is not None and not entry.ended:
         return
     for intent in position.intents:
         rests = intent.resident or intent.kind is OrderKind.LIMIT
@@ -278,7 +274,7 @@ def _work_end(step: Step, at: Micros) -> None:
             step.cancel(intent)
         elif intent.status is IntentStatus.PLANNED:
             step.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)
-    if _any_live(step, exits_only=False):
+    if any(intent.live for intent in step.position.intents):
         return
     exits = [fill for fill in position.fills if fill.leg != "entry"]
     if position.quantity == 0:
@@ -308,11 +304,9 @@ def _set_phase(step: Step) -> None:
     if position.closing_reason is not None or position.remaining <= ZERO:
         phase = Phase.CLOSING
     else:
-        planned = {target.number: target for target in position.plan.targets}
-        closing = [
-            target for target in position.targets if target.number in planned and planned[target.number].close > 0
-        ]
-        some_hit = any(target.hit for target in position.targets)
-        phase = Phase.RUNNER if some_hit and all(target.hit for target in closing) else Phase.OPEN
+        hit = {target.number: target.hit for target in position.targets}
+        # A planned target that has no state yet is not waited for.
+        waits = any(planned.close > 0 and not hit.get(planned.number, True) for planned in position.plan.targets)
+        phase = Phase.RUNNER if True in hit.values() and not waits else Phase.OPEN
     if phase is not position.phase:
         step.change(phase=phase)

@@ -3,7 +3,6 @@
 The stop's source drives 1 to 3 and 5, the targets' source drives 4; where both are one, all.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 
 from actors.domain.events import ExtremesBackfilled, PriceMoved, TimePassed
@@ -27,12 +26,14 @@ from actors.domain.model import (
     IntentStatus,
     Micros,
     Phase,
+    Plan,
     PlannedTarget,
     Position,
     Quote,
     Reason,
     Target,
 )
+from actors.domain.records import changed
 from actors.domain.shares import committed, leg_of, nothing_can_rest, resting_targets, rests, shares, target_room
 from actors.domain.step import Step
 
@@ -40,7 +41,7 @@ from actors.domain.step import Step
 def on_price(step: Step, event: PriceMoved) -> None:
     """Apply one quote."""
     quote = event.quote
-    step.change(latest=_merged(step.position.latest, quote))
+    step.see(_merged(step.position.latest, quote))
     if not watching(step.position):
         return
     position = step.position
@@ -73,15 +74,10 @@ def watching(position: Position) -> bool:
 
 def _merged(old: Quote | None, new: Quote) -> Quote:
     """The latest known price of each source: one that is missing now keeps its former value for arming and bounds."""
-    if old is None or None not in (new.mark, new.last, new.bid, new.ask):
+    missing = [name for name in ("mark", "last", "bid", "ask") if getattr(new, name) is None]
+    if old is None or not missing:
         return new
-    return replace(
-        new,
-        mark=old.mark if new.mark is None else new.mark,
-        last=old.last if new.last is None else new.last,
-        bid=old.bid if new.bid is None else new.bid,
-        ask=old.ask if new.ask is None else new.ask,
-    )
+    return changed(new, {name: getattr(old, name) for name in missing})
 
 
 def take_extremes(step: Step, price: Decimal, at: Micros) -> None:
@@ -138,10 +134,18 @@ def waits_for_its_fill(position: Position, planned: PlannedTarget, target: Targe
     return rests(planned, target) and planned.actions_on != "touch" and not nothing_can_rest(position, target)
 
 
+def has_steps(plan: Plan) -> bool:
+    """Whether a target of the plan comes closer with time."""
+    for planned in plan.targets:  # noqa: SIM110 - asked with every price, and this is half the price of any()
+        if len(planned.at) != 1:
+            return True
+    return False
+
+
 def refresh_target_prices(step: Step, at: Micros) -> None:
     """A target that comes closer with time has the price of its present step."""
     position = step.position
-    if position.entry_price is None or all(len(planned.at) == 1 for planned in position.plan.targets):
+    if position.entry_price is None or not has_steps(position.plan):
         return
     prices = target_prices(
         position.plan,
@@ -204,7 +208,7 @@ def _move_stop(step: Step, planned: PlannedTarget, at: Micros) -> None:
         plan=position.plan,
         as_stop=True,
         risk=risk_of(position),
-        fee_percent=fee_percent_of(position),
+        fee_percent=fee_percent_of(position) if level.fees else ZERO,
         targets=prices,
     )
     if step.tighten_stop(stop, stop_reason_of(level, of_target=True)):

@@ -15,6 +15,7 @@ from actors.domain.shares import (
     leg_of,
     limit_price,
     limits,
+    may_rest,
     nothing_can_rest,
     number_of,
     owed_to,
@@ -55,7 +56,7 @@ def _hit_by_fill(step: Step, planned: PlannedTarget, target: Target, at: Micros)
 
 def work_resting(step: Step, at: Micros, *, may_place: bool) -> None:
     """Bring the orders at rest in line with the plan and with what remains."""
-    if step.position.remaining <= 0:
+    if step.position.remaining <= 0 or not (step.census().limits or _any_at_rest(step.position)):
         return
     if any(len(planned.at) > 1 for planned, _ in resting_targets(step.position)):
         refresh_target_prices(step, at)
@@ -67,6 +68,11 @@ def work_resting(step: Step, at: Micros, *, may_place: bool) -> None:
             _place(step, planned, target, asked.get(planned.number, ZERO), at)
     _close_altered_in_software(step, at)
     _forget_ended(step)
+
+
+def _any_at_rest(position: Position) -> bool:
+    """Whether any of this concerns the position: its plan asks for orders at rest, or one of them was altered."""
+    return may_rest(position.plan) or any(target.software for target in position.targets)
 
 
 def _take_back(step: Step, intent: Intent, asked: dict[int, Decimal]) -> None:

@@ -7,7 +7,7 @@ all resting targets together never reach the runner's share, nor what other deci
 from decimal import Decimal
 
 from actors.domain.exits import floor_to_step, toward_profit, under_minimum
-from actors.domain.model import ZERO, Intent, IntentStatus, OrderKind, PlannedTarget, Position, Target
+from actors.domain.model import ZERO, Intent, IntentStatus, OrderKind, Plan, PlannedTarget, Position, Target
 
 
 def leg_of(number: int) -> str:
@@ -27,8 +27,18 @@ def rests(planned: PlannedTarget, target: Target) -> bool:
     return planned.order is OrderKind.LIMIT and planned.close > 0 and not target.software
 
 
+def may_rest(plan: Plan) -> bool:
+    """Whether a target of the plan asks for an order at rest."""
+    for planned in plan.targets:  # noqa: SIM110 - asked with every price, and this is half the price of any()
+        if planned.order is OrderKind.LIMIT:
+            return True
+    return False
+
+
 def resting_targets(position: Position) -> list[tuple[PlannedTarget, Target]]:
     """The targets that close by an order at rest, nearest first, done or not."""
+    if not may_rest(position.plan):
+        return []
     state = {target.number: target for target in position.targets}
     pairs = [(planned, state[planned.number]) for planned in position.plan.targets if planned.number in state]
     return [(planned, target) for planned, target in pairs if rests(planned, target)]
@@ -39,7 +49,7 @@ def limits(position: Position, leg: str = "") -> list[Intent]:
     return [
         intent
         for intent in position.intents
-        if intent.kind is OrderKind.LIMIT and not intent.status.terminal and leg in ("", intent.leg)
+        if intent.kind is OrderKind.LIMIT and not intent.ended and leg in ("", intent.leg)
     ]
 
 
@@ -71,10 +81,7 @@ def committed(position: Position) -> Decimal:
         (
             intent.quantity - intent.filled
             for intent in position.intents
-            if not intent.status.terminal
-            and intent.reduce_only
-            and not intent.resident
-            and intent.kind is not OrderKind.LIMIT
+            if not intent.ended and intent.reduce_only and not intent.resident and intent.kind is not OrderKind.LIMIT
         ),
         ZERO,
     )
@@ -98,9 +105,10 @@ def budget(position: Position) -> Decimal:
 
 def shares(position: Position) -> dict[int, Decimal]:
     """What each resting target's order should ask for now, by number: what its target lacks, while the budget lasts."""
-    left = budget(position)
+    pairs = resting_targets(position)
     found: dict[int, Decimal] = {}
-    for planned, target in resting_targets(position):
+    left = budget(position) if pairs else ZERO
+    for planned, target in pairs:
         lacking = max(ZERO, target.quantity - target.filled)
         found[planned.number] = floor_to_step(min(lacking, left), position.instrument.quantity_step)
         left -= found[planned.number]

@@ -7,9 +7,21 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
+from actors.domain.census import Census
 from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
 from actors.domain.exits import MICROS_PER_SECOND
-from actors.domain.model import Intent, IntentStatus, Micros, OrderKind, OrderSide, Position, Reason, Source, Target
+from actors.domain.model import (
+    Intent,
+    IntentStatus,
+    Micros,
+    OrderKind,
+    OrderSide,
+    Position,
+    Quote,
+    Reason,
+    Source,
+    Target,
+)
 from actors.domain.records import changed
 
 ORDER_TAG_DIGITS = 8
@@ -31,16 +43,28 @@ def retry_after(intent: Intent, at: Micros) -> Micros:
     return at + seconds * MICROS_PER_SECOND
 
 
+_NOBODY = Census(())
+
+
 class Step:
-    """The working copy of one transition."""
+    """The working copy of one transition. `before` is what it began with, the latest prices apart."""
 
     def __init__(self, position: Position) -> None:
         self.position = position
+        self.before = position
         self.effects: list[Effect] = []
+        self._census = _NOBODY
 
     def change(self, **fields: Any) -> None:
         """Set fields of the position."""
         self.position = changed(self.position, fields)
+
+    def see(self, latest: Quote) -> None:
+        """Take the latest prices, which make no difference to what the position is."""
+        untouched = self.position is self.before
+        self.position = changed(self.position, {"latest": latest})
+        if untouched:
+            self.before = self.position
 
     def note(self, name: str, at: Micros, *, alert: bool = False, **fields: Any) -> None:
         """Add a line to the audit trail."""
@@ -64,6 +88,13 @@ class Step:
         )
 
     # -- intents ---------------------------------------------------------------------------------------------------
+
+    def census(self) -> Census:
+        """What kinds of intents there are now."""
+        intents = self.position.intents
+        if self._census.intents is not intents:
+            self._census = Census(intents)
+        return self._census
 
     def intent(self, order_id: str) -> Intent | None:
         """The intent with this client order id."""

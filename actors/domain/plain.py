@@ -21,7 +21,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from actors.domain.model import Instrument, Plan, Terms
-from actors.domain.records import drafting, values_of
+from actors.domain.records import builder, values_of
 
 # What a plan, an instrument or the terms of an account are for many positions.
 SHARED_KINDS = (Plan, Instrument, Terms)
@@ -40,7 +40,6 @@ Convert = Callable[[Any], Any]
 
 _WRITERS: dict[type, Convert] = {}
 _READERS: dict[type, Convert] = {}
-_make = object.__new__
 
 
 def write(record: Any) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def reader(kind: type) -> Convert:
 
 def _reader(kind: type) -> Convert:
     hints = get_type_hints(kind)
-    draft, fill = drafting(kind)
+    build = builder(kind)
     usual = {field.name: _usual(field) for field in fields(kind)}
     required = frozenset(name for name, value in usual.items() if value is MISSING)
     known = frozenset(usual) - {"extra"}
@@ -167,10 +166,7 @@ def _reader(kind: type) -> Convert:
         if unknown:
             # What a newer release wrote. A field that is not saved is ours, and was never meant to be there.
             values["extra"] = {name: value for name, value in body.items() if name not in known} or None
-        record: Any = _make(draft)
-        fill(record, *values.values())
-        record.__class__ = kind
-        return record
+        return build(values.values())
 
     return read_record
 

@@ -6,7 +6,7 @@ subclass of the same shape without the guard. A record is drafted in one go and 
 is finished; no draft is ever seen by anybody else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, make_dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -61,6 +61,19 @@ def values_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
     return lambda record: tuple(getattr(record, name) for name in names)
+
+
+def builder(kind: type) -> Callable[[Iterable[Any]], Any]:
+    """What makes a record of this kind from all its values, in the order of its fields."""
+    draft, fill = drafting(kind)
+
+    def build(values: Iterable[Any]) -> Any:
+        made: Any = _make(draft)
+        fill(made, *values)
+        made.__class__ = kind
+        return made
+
+    return build
 
 
 def _copier(kind: type) -> Copy:

@@ -3,6 +3,7 @@
 `advance` makes one, hands it through the rules, and takes the result out; nothing outlives the transition.
 """
 
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -22,7 +23,7 @@ from actors.domain.model import (
     Source,
     Target,
 )
-from actors.domain.records import changed
+from actors.domain.records import builder, changed, field_names, values_of
 
 ORDER_TAG_DIGITS = 8
 ORDER_ID_DIGITS = 32
@@ -44,25 +45,44 @@ def retry_after(intent: Intent, at: Micros) -> Micros:
 
 
 _NOBODY = Census(())
+_FIELDS = field_names(Position)
+_PLACES = {name: place for place, name in enumerate(_FIELDS)}
+_INTENTS, _TARGETS = _PLACES["intents"], _PLACES["targets"]
+_values_of = values_of(_FIELDS)
+_build: Callable[[Iterable[Any]], Position] = builder(Position)
 
 
 class Step:
-    """The working copy of one transition. `before` is what it began with, the latest prices apart."""
+    """The working copy of one transition. `before` is what it began with, the latest prices apart.
+
+    Fields change in place, and a position is made of them only when somebody looks at it.
+    """
 
     def __init__(self, position: Position) -> None:
-        self.position = position
         self.before = position
         self.effects: list[Effect] = []
+        self._values = list(_values_of(position))
+        self._position: Position | None = position
         self._census = _NOBODY
+
+    @property
+    def position(self) -> Position:
+        """What the position is by now; it stays as it is when more is changed."""
+        found = self._position
+        if found is None:
+            found = self._position = _build(self._values)
+        return found
 
     def change(self, **fields: Any) -> None:
         """Set fields of the position."""
-        self.position = changed(self.position, fields)
+        for name, value in fields.items():
+            self._values[_PLACES[name]] = value
+        self._position = None
 
     def see(self, latest: Quote) -> None:
         """Take the latest prices, which make no difference to what the position is."""
-        untouched = self.position is self.before
-        self.position = changed(self.position, {"latest": latest})
+        untouched = self._position is self.before
+        self.change(latest=latest)
         if untouched:
             self.before = self.position
 
@@ -70,11 +90,21 @@ class Step:
         """Add a line to the audit trail."""
         self.effects.append(Note(name=name, at=at, fields=fields, alert=alert))
 
+    @property
+    def _intents(self) -> tuple[Intent, ...]:
+        found: tuple[Intent, ...] = self._values[_INTENTS]
+        return found
+
+    @property
+    def _targets(self) -> tuple[Target, ...]:
+        found: tuple[Target, ...] = self._values[_TARGETS]
+        return found
+
     # -- targets ---------------------------------------------------------------------------------------------------
 
     def target(self, number: int) -> Target:
         """A target's state. Raises KeyError when the position has none of this number."""
-        for target in self.position.targets:
+        for target in self._targets:
             if target.number == number:
                 return target
         raise KeyError(number)
@@ -82,23 +112,21 @@ class Step:
     def change_target(self, number: int, **fields: Any) -> None:
         """Set fields of one target."""
         self.change(
-            targets=tuple(
-                changed(target, fields) if target.number == number else target for target in self.position.targets
-            )
+            targets=tuple(changed(target, fields) if target.number == number else target for target in self._targets)
         )
 
     # -- intents ---------------------------------------------------------------------------------------------------
 
     def census(self) -> Census:
         """What kinds of intents there are now."""
-        intents = self.position.intents
+        intents = self._intents
         if self._census.intents is not intents:
             self._census = Census(intents)
         return self._census
 
     def intent(self, order_id: str) -> Intent | None:
         """The intent with this client order id."""
-        for intent in self.position.intents:
+        for intent in self._intents:
             if intent.client_order_id == order_id:
                 return intent
         return None
@@ -107,7 +135,7 @@ class Step:
         """Set fields of one intent and return it as it is then."""
         found: Intent | None = None
         intents: list[Intent] = []
-        for intent in self.position.intents:
+        for intent in self._intents:
             if intent.client_order_id == order_id:
                 intent = found = changed(intent, fields)  # noqa: PLW2901
             intents.append(intent)
@@ -118,7 +146,7 @@ class Step:
 
     def next_generation(self, leg: str) -> int:
         """The number of the next order of a leg, 0 for its first."""
-        return 1 + max((intent.generation for intent in self.position.intents if intent.leg == leg), default=-1)
+        return 1 + max((intent.generation for intent in self._intents if intent.leg == leg), default=-1)
 
     def plan_order(
         self,
@@ -137,7 +165,8 @@ class Step:
         full: bool = False,
     ) -> Intent:
         """Decide one order: a new intent, not sent yet."""
-        position = self.position
+        # Whose order it is never changes.
+        position = self.before
         intent = Intent(
             leg=leg,
             reason=reason,
@@ -153,7 +182,7 @@ class Step:
             limit_price=limit_price,
             full=full,
         )
-        self.change(intents=(*position.intents, intent))
+        self.change(intents=(*self._intents, intent))
         return intent
 
     def submit(self, intent: Intent, at: Micros, *, urgent: bool = False) -> None:

@@ -254,11 +254,20 @@ class VenueFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricesUpdated:
-    """New prices of one symbol. A venue that waits for its price to settle gives a `sequence` above 0 (lockstep)."""
+    """New prices of one symbol. A venue that waits for its price to settle gives a `sequence` above 0 (lockstep).
+
+    `earlier` are those before `quote` that have not been told, oldest first, where several came at once: each counts.
+    """
 
     symbol: str
     quote: Quote
     sequence: int = 0
+    earlier: tuple[Quote, ...] = ()
+
+    @property
+    def quotes(self) -> tuple[Quote, ...]:
+        """All of them, oldest first."""
+        return (*self.earlier, self.quote) if self.earlier else (self.quote,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +276,8 @@ class VenueTraits:
 
     One that `subscribes` has too many symbols to follow them all: it tells the prices of those it was asked to `watch`,
     and knows its instruments only once it is ready (VenueStatus).
+
+    Accounts with the same `feed` that is not empty see the same prices: one of them may be told for all (`resume`).
     """
 
     name: str
@@ -276,6 +287,7 @@ class VenueTraits:
     lockstep: bool
     own_time: bool = False
     subscribes: bool = False
+    feed: str = ""
 
 
 class Venue(Protocol):
@@ -291,8 +303,11 @@ class Venue(Protocol):
     def start(self, listener: Ref) -> None:
         """Begin: outcomes, order updates and prices are told to `listener`. Prices flow only after `resume`."""
 
-    def resume(self) -> None:
-        """The keeper is ready: prices may flow."""
+    def resume(self, *, prices: bool = True) -> None:
+        """The keeper is ready: prices may flow. Without `prices` they flow, but are not told here until asked again.
+
+        Whoever asks for prices anew is told the present one first.
+        """
 
     def watch(self, symbol: str) -> None:
         """The prices of this symbol are wanted from now on (only venues that subscribe need to be told)."""

@@ -7,6 +7,7 @@ request's expiry is judged by wall time.
 """
 
 from collections.abc import Sequence
+from itertools import count
 from threading import Lock
 
 from actors.domain.model import Instrument, Source
@@ -21,11 +22,13 @@ from actors.venues.base import (
 )
 from actors.venues.paper_actor import Attach, Detach, PaperActor, Resume, Settled
 from actors.venues.paper_control import ControlFile
-from actors.venues.paper_desk import Asked, Door, Request
 from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import PaperExchange
-from actors.venues.paper_settings import PaperSettings
+from actors.venues.paper_queue import Asked, Door, Queue, Request
+from actors.venues.paper_settings import MEMORY, PaperSettings
 from actors.venues.paper_sources import instruments_from
+
+_numbers = count(1)
 
 
 class PaperFloor:
@@ -49,11 +52,14 @@ class PaperFloor:
         self.settings = settings
         self.instruments = exchange.instruments if exchange else instruments_from(settings)
         self.accounts: set[str] = set()
+        # The name of its prices, for all its accounts; empty while it can only be the floor of one.
+        self.feed = ""
         self._runtime = runtime
         self._given = exchange
         self._exchange: PaperExchange | None = exchange
         self._started: set[str] = set()
         self._actor: Ref | None = None
+        self._queue = Queue()
         # Accounts start and stop on their gateways' threads.
         self._lock = Lock()
 
@@ -62,22 +68,32 @@ class PaperFloor:
         """The exchange at work, for tests that interfere by hand; None before the first start."""
         return self._exchange
 
-    def enter(self, door: Door) -> Ref:
-        """An account starts; the first one starts the actor."""
+    def name_feed(self) -> None:
+        """Several accounts may share it from now on: what they are told has a name."""
+        with self._lock:
+            if not self.feed:
+                path = str(self.settings.path)
+                self.feed = f"paper:{path}" if path != MEMORY else f"paper:{path}{next(_numbers)}"
+
+    def enter(self, door: Door) -> tuple[Ref, Queue]:
+        """An account starts; the first one starts the actor. Its requests go into the queue."""
         with self._lock:
             if self._actor is None or not self._actor.is_alive():
                 self._exchange = self._given or PaperExchange(self.settings)
+                # What a former actor has not served got lost with it.
+                self._queue = Queue()
                 self._actor = self._runtime.spawn(
                     PaperActor,
                     self._exchange,
                     self._runtime.clock,
                     owns_exchange=self._given is None,
                     accounts=self.accounts,
+                    queue=self._queue,
                     faults=self.faults,
                 )
             self._started.add(door.account)
             tell(self._actor, Attach(door))
-            return self._actor
+            return self._actor, self._queue
 
     def leave(self, door: Door) -> None:
         """An account stops; the last one ends the actor."""
@@ -110,21 +126,28 @@ class PaperVenue:
         """
         self.floor = floor or PaperFloor(settings=settings, runtime=runtime, exchange=exchange, faults=faults)
         self.floor.accounts.add(account)
+        if floor is not None:
+            floor.name_feed()
         self._account = account
+        self._traits: VenueTraits | None = None
         self._actor: Ref | None = None
+        self._queue = Queue()
         self._door: Door | None = None
 
     @property
     def traits(self) -> VenueTraits:
         """Stops triggered by mark or last, requests that expire, and lockstep at full speed."""
-        return VenueTraits(
-            name="paper",
-            stop_triggers=(Source.MARK, Source.LAST),
-            expires_requests=True,
-            live_money=False,
-            lockstep=self.floor.settings.speed == "max",
-            own_time=True,
-        )
+        if self._traits is None or self._traits.feed != self.floor.feed:
+            self._traits = VenueTraits(
+                name="paper",
+                stop_triggers=(Source.MARK, Source.LAST),
+                expires_requests=True,
+                live_money=False,
+                lockstep=self.floor.settings.speed == "max",
+                own_time=True,
+                feed=self.floor.feed,
+            )
+        return self._traits
 
     def instruments(self) -> Sequence[Instrument]:
         """Every symbol that has a market."""
@@ -135,12 +158,12 @@ class PaperVenue:
         if self._door is not None:
             self._door.open = False
         self._door = Door(self._account, listener)
-        self._actor = self.floor.enter(self._door)
+        self._actor, self._queue = self.floor.enter(self._door)
 
-    def resume(self) -> None:
-        """Prices may flow, beginning with the one at the cursor."""
+    def resume(self, *, prices: bool = True) -> None:
+        """Prices may flow, beginning with the one at the cursor; without `prices` they are not told here."""
         if self._actor is not None and self._door is not None:
-            tell(self._actor, Resume(self._door))
+            tell(self._actor, Resume(self._door, prices))
 
     def watch(self, symbol: str) -> None:
         """Every symbol's prices are told anyway."""
@@ -182,4 +205,4 @@ class PaperVenue:
         if self._actor is None or self._door is None:
             message = "the paper venue has not been started"
             raise RuntimeError(message)
-        tell(self._actor, Asked(self._door, request))
+        self._queue.put(Asked(self._door, request), self._actor)

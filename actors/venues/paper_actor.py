@@ -1,16 +1,16 @@
 """PaperActor: the paper exchange at work, one for all accounts that share it.
 
 It answers requests and plays the market. In lockstep (speed "max") a price follows once every account has settled the
-one before; otherwise prices follow event time at a multiple of wall time. A price is matched and saved before it is
-told, and what it executed is told before it. It has no thread and no sleep of its own: time is the runtime's clock.
+one before; otherwise prices follow event time at a multiple of wall time, and those that are due together are played in
+one transaction. A price is matched and saved before it is told, and what it executed is told before it. It has no
+thread and no sleep of its own: time is the runtime's clock.
 
 On a shared ledger one process plays; the others follow: they tell the newest price and what was executed meanwhile.
 """
 
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pykka
@@ -19,10 +19,12 @@ import structlog
 from actors.domain.model import Micros, Quote
 from actors.runtime.base import Clock, Timer, tell
 from actors.venues.base import PricesUpdated, VenueFailed, VenueOrder
-from actors.venues.paper_desk import Arrived, Asked, Desk, Door, Due, Told
+from actors.venues.paper_audience import Audiences
+from actors.venues.paper_desk import Arrived, Desk, Due, Told
 from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import CursorMoved, PaperExchange
 from actors.venues.paper_market import Market, MarketDataError, Tick
+from actors.venues.paper_queue import Door, Queue, Serve
 from actors.venues.paper_sources import open_market
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +38,9 @@ _RENEW_SECONDS = 0.25
 # A feed further behind than this goes on from where it is, instead of telling everything it missed in one burst.
 _MOST_BEHIND_SECONDS = 1.0
 _MICROS_PER_SECOND = 1_000_000
+# As many requests, and as many prices, as one transaction takes: an order in the next one waits no longer than that.
+_MOST_REQUESTS = 200
+_MOST_TICKS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,10 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """An account is ready for prices."""
+    """An account is ready for prices, and is told them where it wants to be."""
 
     door: Door
+    prices: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +80,6 @@ class PlayOn:
     """It may be time for the next price."""
 
 
-@dataclass(slots=True)
-class _Audience:
-    """What one account has been told. Prices wait in `queue` while one (`awaited`) has not settled."""
-
-    door: Door
-    wants_prices: bool = False
-    resumed: bool = False
-    sequence: int = 0
-    queue: deque[PricesUpdated] = field(default_factory=deque)
-    awaited: tuple[str, int] | None = None
-
-
 class PaperActor(pykka.ThreadingActor):
     """Owns the market's cursor and the exchange, and answers every account that shares them."""
 
@@ -99,22 +93,27 @@ class PaperActor(pykka.ThreadingActor):
         *,
         owns_exchange: bool,
         accounts: set[str],
+        queue: Queue,
         faults: Faults | None = None,
     ) -> None:
-        """`accounts` are those that lockstep waits for before the first price; `owns_exchange`: closed at the end."""
+        """`accounts` are those that lockstep waits for before the first price; `owns_exchange`: closed at the end.
+
+        Requests come in `queue`.
+        """
         super().__init__()
         self._exchange = exchange
         self._clock = clock
         self._owns_exchange = owns_exchange
         self._accounts = accounts
         self._speed = exchange.settings.speed
-        self._audiences: dict[str, _Audience] = {}
+        self._queue = queue
+        self._audiences = Audiences(lockstep=self._speed == "max")
         self._market: Market | None = None
         self._timer: Timer | None = None
         # Where event time and monotonic time were last matched; None until prices flow.
         self._paced_from: tuple[Micros, float] | None = None
         self._failure = ""
-        self._desk = Desk(exchange, clock, faults, self.actor_ref, self._door_of)
+        self._desk = Desk(exchange, clock, faults, self.actor_ref, self._audiences.door_of)
         self._shared = exchange.settings.shared
         self._playing = False
         self._seen_trade = 0
@@ -125,16 +124,18 @@ class PaperActor(pykka.ThreadingActor):
     def on_receive(self, message: object) -> None:
         """Handle one message of a venue, or the own reminder to play on."""
         match message:
-            case Asked(door, request):
-                self._desk.handle(door, request)
+            case Serve():
+                self._desk.handle(self._queue.take(_MOST_REQUESTS, self.actor_ref))
             case Settled(door, symbol, sequence):
-                self._settle(door, symbol, sequence)
+                if self._audiences.settle(door, symbol, sequence):
+                    self._play_on()
             case PlayOn():
                 self._play_on()
             case Attach(door):
                 self._attach(door)
-            case Resume(door):
-                self._resume(door)
+            case Resume(door, prices):
+                self._audiences.resume(door, prices=prices)
+                self._play_on()
             case Detach(door, last):
                 self._detach(door, last)
             case Arrived() | Told() | Due():
@@ -143,32 +144,23 @@ class PaperActor(pykka.ThreadingActor):
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """Its accounts begin anew, and start it again."""
         del exception_type, traceback
-        for audience in self._audiences.values():
-            tell(audience.door.listener, VenueFailed(error=repr(exception_value)))
+        for door in self._audiences.doors():
+            tell(door.listener, VenueFailed(error=repr(exception_value)))
 
     # -- accounts ------------------------------------------------------------------------------------------------------
 
     def _attach(self, door: Door) -> None:
-        self._audiences[door.account] = _Audience(door)
+        self._audiences.attach(door)
         self._desk.look()
         if self._market is None:
             self._guarded(self._begin_to_share if self._shared else self._open_market)
 
-    def _resume(self, door: Door) -> None:
-        audience = self._audiences.get(door.account)
-        if audience is not None and audience.door is door:
-            audience.wants_prices = True
-            self._play_on()
-
     def _detach(self, door: Door, last: bool) -> None:
-        audience = self._audiences.get(door.account)
-        if audience is not None and audience.door is door:
-            del self._audiences[door.account]
+        self._audiences.detach(door)
         if last:
             self._cancel_timer()
             self._desk.close()
-            if self._market is not None:
-                self._market.close()
+            self._close_market()
             if self._shared:
                 self._guarded(self._exchange.feed.release)
                 self._cancel_timer()
@@ -177,18 +169,6 @@ class PaperActor(pykka.ThreadingActor):
             self.stop()
         else:
             self._play_on()
-
-    def _door_of(self, account: str) -> Door | None:
-        audience = self._audiences.get(account)
-        return None if audience is None else audience.door
-
-    def _settle(self, door: Door, symbol: str, sequence: int) -> None:
-        audience = self._audiences.get(door.account)
-        if audience is None or audience.door is not door or audience.awaited != (symbol, sequence):
-            return
-        audience.awaited = None
-        self._tell_next(audience)
-        self._play_on()
 
     # -- the market ----------------------------------------------------------------------------------------------------
 
@@ -203,9 +183,7 @@ class PaperActor(pykka.ThreadingActor):
                 _log.error("feed.stale", venue="paper", reason=self._failure)
             self._play_after(_RETRY_SECONDS)
         except CursorMoved:
-            if self._market is not None:
-                self._market.close()
-            self._market = None
+            self._close_market()
             self._play_after(0)
 
     def _open_market(self) -> None:
@@ -218,8 +196,13 @@ class PaperActor(pykka.ThreadingActor):
         now = self._clock.now()
         first = tick = self._market.peek(now)
         while tick is not None and first is not None and tick.quote.at == first.quote.at:
-            self._play(self._market, tick)
+            self._play_one(self._market, tick)
             tick = self._market.peek(now)
+
+    def _close_market(self) -> None:
+        if self._market is not None:
+            self._market.close()
+        self._market = None
 
     def _play_on(self) -> None:
         self._cancel_timer()
@@ -228,10 +211,13 @@ class PaperActor(pykka.ThreadingActor):
     def _play_what_is_due(self) -> None:
         if self._market is None and not self._shared:
             self._open_market()
-        for audience in self._audiences.values():
-            if audience.wants_prices and not audience.resumed:
-                self._tell_again(audience)
-        if not self._ready():
+        for audience in list(self._audiences.newcomers.values()):
+            # The price at the cursor may never have arrived: it is told again, and is not matched again.
+            quotes = self._current_quotes() if audience.wants_prices else []
+            present = [PricesUpdated(symbol=symbol, quote=quote) for quote, symbol in quotes]
+            if self._audiences.welcome(audience, present):
+                self._paced_from = None
+        if not self._audiences.are_ready(self._accounts):
             return
         if self._shared and not self._our_turn():
             self._play_after(_FOLLOW_SECONDS)
@@ -239,67 +225,64 @@ class PaperActor(pykka.ThreadingActor):
         market = self._market
         if market is None:
             return
-        tick = market.peek(self._clock.now())
-        if tick is None:
-            self._play_after(_POLL_SECONDS)
-            return
         if self._speed == "max":
-            self._play(market, tick)
+            tick = market.peek(self._clock.now())
+            if tick is None:
+                self._play_after(_POLL_SECONDS)
+            else:
+                self._play_one(market, tick)
             return
-        wait = self._seconds_until(tick, self._speed)
-        if wait <= 0:
-            self._play(market, tick)
-            following = market.peek(self._clock.now())
-            wait = _POLL_SECONDS if following is None else self._seconds_until(following, self._speed)
+        try:
+            ticks, wait = self._due(market, self._speed)
+            self._play_all(ticks)
+        except (sqlite3.Error, MarketDataError):
+            # The market is past what the ledger has: it goes on from there, and nothing is left out.
+            self._close_market()
+            raise
         self._play_after(max(0.0, wait))
 
-    def _tell_again(self, audience: _Audience) -> None:
-        """The price at the cursor may never have arrived: it is told again, and is not matched again."""
-        audience.queue.extend(PricesUpdated(symbol=symbol, quote=quote) for quote, symbol in self._current_quotes())
-        audience.resumed = True
-        self._paced_from = None
-        self._tell_next(audience)
+    def _due(self, market: Market, speed: float) -> tuple[list[Tick], float]:
+        """The ticks that are due by now, taken off the market, and how long in seconds until the next may be."""
+        ticks: list[Tick] = []
+        while len(ticks) < _MOST_TICKS:
+            tick = market.peek(self._clock.now())
+            if tick is None:
+                return ticks, _POLL_SECONDS
+            wait = self._seconds_until(tick, speed)
+            if wait > 0:
+                return ticks, wait
+            ticks.append(tick)
+            market.advance(tick)
+        return ticks, 0.0
 
-    def _ready(self) -> bool:
-        """Prices flow while every account is ready for them, and in lockstep has settled all it was told."""
-        audiences = self._audiences.values()
-        if not audiences or any(not audience.resumed or audience.queue for audience in audiences):
-            return False
-        if self._speed != "max":
-            return True
-        return all(audience.awaited is None for audience in audiences) and self._accounts <= self._audiences.keys()
-
-    def _play(self, market: Market, tick: Tick) -> None:
+    def _play_one(self, market: Market, tick: Tick) -> None:
         executed = self._exchange.step(tick)
         market.advance(tick)
+        self._tell_played([tick], executed)
+
+    def _play_all(self, ticks: Sequence[Tick]) -> None:
+        while ticks:
+            played, executed = self._exchange.steps(ticks)
+            self._tell_played(ticks[:played], executed)
+            ticks = ticks[played:]
+
+    def _tell_played(self, ticks: Sequence[Tick], executed: Iterable[tuple[str, VenueOrder]]) -> None:
+        """What prices executed is told before them; of each symbol all that were played together, as one message."""
         if self._shared:
             self._tell_executions()
         else:
             self._report(executed)
-        self._tell_price(tick.symbol, tick.quote)
+        quotes: dict[str, list[Quote]] = {}
+        for tick in ticks:
+            quotes.setdefault(tick.symbol, []).append(tick.quote)
+        for symbol, (*earlier, latest) in quotes.items():
+            self._audiences.tell(PricesUpdated(symbol=symbol, quote=latest, earlier=tuple(earlier)))
 
     def _report(self, executed: Iterable[tuple[str, VenueOrder]]) -> None:
         for account, order in executed:
-            door = self._door_of(account)
+            door = self._audiences.door_of(account)
             if door is not None:
                 self._desk.report(door, order)
-
-    def _tell_price(self, symbol: str, quote: Quote) -> None:
-        for audience in self._audiences.values():
-            if audience.resumed:
-                audience.queue.append(PricesUpdated(symbol=symbol, quote=quote))
-                self._tell_next(audience)
-
-    def _tell_next(self, audience: _Audience) -> None:
-        """Tell the waiting prices: all of them, or in lockstep one, until it has settled."""
-        while audience.queue and audience.awaited is None:
-            prices = audience.queue.popleft()
-            if self._speed == "max":
-                audience.sequence += 1
-                audience.awaited = (prices.symbol, audience.sequence)
-                prices = PricesUpdated(symbol=prices.symbol, quote=prices.quote, sequence=audience.sequence)
-            if audience.door.open:
-                tell(audience.door.listener, prices)
 
     def _seconds_until(self, tick: Tick, speed: float) -> float:
         """How long in wall time until a tick is due; not above zero when it is."""
@@ -335,8 +318,7 @@ class PaperActor(pykka.ThreadingActor):
         self._tell_executions()
         plays = self._exchange.feed.claim(self._clock.now())
         if plays and (self._market is None or not self._playing):
-            if self._market is not None:
-                self._market.close()
+            self._close_market()
             self._paced_from = None
             self._open_market()
         if plays is not self._playing:
@@ -356,7 +338,7 @@ class PaperActor(pykka.ThreadingActor):
         for symbol in self._exchange.instruments:
             quote = self._exchange.quote(symbol)
             if quote is not None and cursors.get(symbol) != self._seen_cursors.get(symbol):
-                self._tell_price(symbol, quote)
+                self._audiences.tell(PricesUpdated(symbol=symbol, quote=quote))
         self._seen_cursors = cursors
 
     def _play_after(self, seconds: float) -> None:

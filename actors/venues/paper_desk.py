@@ -5,7 +5,7 @@ are only the ways to and from it. The market does not wait for what is delayed, 
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -30,7 +30,9 @@ from actors.venues.base import (
     VenueUnavailable,
 )
 from actors.venues.paper_faults import Faults, Partial, Rule
+from actors.venues.paper_file import InDoubt, Spoiled
 from actors.venues.paper_ledger import OrderRead, PaperExchange
+from actors.venues.paper_queue import Asked, Door, Request
 from actors.venues.paper_tables import OrderRow
 
 _log = structlog.get_logger(__name__)
@@ -42,7 +44,6 @@ _GRACE: Micros = 500_000
 # Timers and wall time are two clocks; a timer that was early is not set again for less than this.
 _SHORTEST_SECONDS = 0.001
 
-Request = OrderRequest | CancelRequest | LookUpRequest | AccountRequest | CandlesRequest
 _NAMES: dict[type, str] = {
     OrderRequest: "submit",
     CancelRequest: "cancel",
@@ -50,23 +51,6 @@ _NAMES: dict[type, str] = {
     AccountRequest: "read_account",
     CandlesRequest: "read_candles",
 }
-
-
-@dataclass(slots=True)
-class Door:
-    """One account's side of the venue; `open` is taken back by the venue itself, so that nothing is told after stop."""
-
-    account: str
-    listener: Ref
-    open: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An account's request."""
-
-    door: Door
-    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +118,23 @@ class Desk:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def handle(self, door: Door, request: Request) -> None:
-        """A request has been sent."""
-        rule = self._rule(_NAMES[type(request)], request)
-        if rule is None:
-            self._deliver(door, self._answer(request))
-        elif rule.lose == "request":
-            pass
-        elif rule.delay_request_seconds:
-            self._send_later(door, request, rule)
-        else:
-            self._arrive(door, request, rule)
+    def handle(self, asked: Sequence[Asked]) -> None:
+        """Requests have been sent. Those that no fault befalls are served together."""
+        unharmed: list[Asked] = []
+        for item in asked:
+            rule = self._rule(_NAMES[type(item.request)], item.request)
+            if rule is None:
+                unharmed.append(item)
+                continue
+            self._serve(unharmed)
+            unharmed = []
+            if rule.lose == "request":
+                continue
+            if rule.delay_request_seconds:
+                self._send_later(item.door, item.request, rule)
+            else:
+                self._arrive(item.door, item.request, rule)
+        self._serve(unharmed)
 
     def go_on(self, message: Arrived | Told | Due) -> None:
         """Something that was delayed is due."""
@@ -245,6 +235,9 @@ class Desk:
 
     def _deliver(self, door: Door, message: object, *, repeat: int = 0) -> None:
         """Tell a message, and then those that waited for it. What was held back does not free others."""
+        if not self._held:
+            self._tell(door, message, repeat)
+            return
         waiting = list(self._held)
         self._tell(door, message, repeat)
         for held in waiting:
@@ -260,6 +253,33 @@ class Desk:
                 tell(door.listener, message)
 
     # -- what the ledger says ------------------------------------------------------------------------------------------
+
+    def _serve(self, asked: Sequence[Asked]) -> None:
+        """Answer requests in one transaction; nothing is told before all of it is durable."""
+        if len(asked) == 1:
+            self._deliver(asked[0].door, self._answer(asked[0].request))
+        elif asked:
+            answers = self._answers([item.request for item in asked])
+            for item, answer in zip(asked, answers, strict=True):
+                self._deliver(item.door, answer)
+
+    def _answers(self, requests: Sequence[Request]) -> list[object]:
+        writes = any(isinstance(request, OrderRequest | CancelRequest) for request in requests)
+        try:
+            with self._exchange.together(writes=writes):
+                return [self._answer(request) for request in requests]
+        except Spoiled:
+            return [self._answer(request) for request in requests]
+        except InDoubt as error:
+            failure: VenueError = OrderUnknown("ledger", f"the paper ledger failed: {error}")
+        except sqlite3.Error as error:
+            failure = VenueUnavailable("ledger_busy", f"the paper ledger cannot be written: {error}")
+        return [
+            RequestFailed(request_id=request.request_id, error=failure)
+            if isinstance(request, OrderRequest | CancelRequest)
+            else self._answer(request)
+            for request in requests
+        ]
 
     def _answer(self, request: Request, *, behind: int = 0) -> object:
         """Every request gets an outcome, also when the ledger fails or we are wrong."""

@@ -8,7 +8,8 @@ Like real venues it refuses a client order id only while an order with that id i
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from threading import RLock
@@ -91,6 +92,16 @@ class PaperExchange:
         """Close the ledger."""
         with self._lock:
             self._tables.close()
+
+    @contextmanager
+    def together(self, *, writes: bool) -> Iterator[None]:
+        """The requests inside are served in one durable transaction, or those that only read in one snapshot.
+
+        Nothing may be told before the end of the block. A request that raises a VenueError has written nothing, and
+        harms none of the others. Raises Spoiled, InDoubt and sqlite3.Error (see PaperFile.shared_transaction).
+        """
+        with self._lock, self._tables.shared_transaction() if writes else self._tables.snapshot():
+            yield
 
     # -- what an account asks ------------------------------------------------------------------------------------------
 
@@ -186,26 +197,38 @@ class PaperExchange:
 
         Returns (account, order) of each order it fills. Raises CursorMoved when another process was first.
         """
-        quote = tick.quote
-        prices = [price for price in (quote.mark, quote.last, quote.bid, quote.ask) if price is not None]
+        return self.steps((tick,))[1]
+
+    def steps(self, ticks: Sequence[Tick]) -> tuple[int, tuple[tuple[str, VenueOrder], ...]]:
+        """Play the first of these prices, at least one, in one transaction: how many, and what they filled (see step).
+
+        Nearly every price triggers nothing, and its commit need not wait for the disk: all before the first that does
+        are one transaction. That one and all that follow are another, which is durable.
+        """
         with self._lock:
-            # Nearly every price triggers nothing, and its commit need not wait for the disk. One that does trigger
-            # leaves the first transaction without having written anything, and is played in a durable one.
-            for durable in (False, True):
-                with self._tables.transaction(durable=durable):
-                    maybe = self._tables.maybe_due(tick.symbol, min(prices), max(prices))
-                    hits = [order for order in maybe if self._is_due(order, quote)]
-                    waiting = self.matching.partial_fill is not None and self.pending.has_rests(tick.symbol)
-                    if (hits or waiting) and not durable:
-                        continue
-                    before = self._tables.market(tick.symbol)
-                    if (before.cursor if before else "") != tick.previous or not self.feed.is_ours():
-                        raise CursorMoved(tick.symbol)
-                    after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
-                    self._tables.save_market(tick.symbol, after)
-                    rests = self.pending.rests(tick.symbol) if waiting else ()
-                    return self.matching.fill_all(rests, quote, rest=True) + self.matching.fill_all(hits, quote)
-        raise AssertionError("a durable step always ends")
+            played, executed = self._play(ticks, durable=False)
+            return (played, executed) if played else self._play(ticks, durable=True)
+
+    def _play(self, ticks: Sequence[Tick], *, durable: bool) -> tuple[int, tuple[tuple[str, VenueOrder], ...]]:
+        executed: list[tuple[str, VenueOrder]] = []
+        with self._tables.transaction(durable=durable):
+            for number, tick in enumerate(ticks):
+                quote = tick.quote
+                prices = [price for price in (quote.mark, quote.last, quote.bid, quote.ask) if price is not None]
+                maybe = self._tables.maybe_due(tick.symbol, min(prices), max(prices))
+                hits = [order for order in maybe if self._is_due(order, quote)]
+                waiting = self.matching.partial_fill is not None and self.pending.has_rests(tick.symbol)
+                if (hits or waiting) and not durable:
+                    return number, ()
+                before = self._tables.market(tick.symbol)
+                if (before.cursor if before else "") != tick.previous or not (number or self.feed.is_ours()):
+                    raise CursorMoved(tick.symbol)
+                after = next_market(self._tables, tick.symbol, before, tick.cursor, quote)
+                self._tables.save_market(tick.symbol, after)
+                rests = self.pending.rests(tick.symbol) if waiting else ()
+                executed.extend(self.matching.fill_all(rests, quote, rest=True))
+                executed.extend(self.matching.fill_all(hits, quote))
+        return len(ticks), tuple(executed)
 
     def fill_rests(self, now: Micros) -> tuple[tuple[str, VenueOrder], ...]:
         """Fill what partial fills left until now: (account, order) of each."""

@@ -8,6 +8,7 @@ the ledger saves together with the price. A symbol whose file has no further row
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Protocol
 
 from actors.domain.model import Instrument, Micros, Quote
@@ -60,19 +61,38 @@ class Market:
 
     def __init__(self, sources: Mapping[str, PriceSource]) -> None:
         self._sources = dict(sources)
+        self._places = {symbol: place for place, symbol in enumerate(self._sources)}
+        # The next tick of each symbol by time and place; those whose next tick is not known are asked at each look.
+        self._next: list[tuple[Micros, int, Tick]] = []
+        self._unknown = dict.fromkeys(self._sources)
 
     def peek(self, now: Micros) -> Tick | None:
         """The earliest next tick of all symbols, or None when no symbol has one yet. Raises MarketDataError."""
-        earliest: Tick | None = None
-        for source in self._sources.values():
-            tick = source.peek(now)
-            if tick is not None and (earliest is None or tick.quote.at < earliest.quote.at):
-                earliest = tick
-        return earliest
+        for symbol in list(self._unknown):
+            tick = self._sources[symbol].peek(now)
+            if tick is not None:
+                del self._unknown[symbol]
+                heappush(self._next, (tick.quote.at, self._places[symbol], tick))
+        while self._next:
+            at, place, tick = self._next[0]
+            if not tick.live or at >= now:
+                return tick
+            # One that follows the wall is never before it: what was next a while ago is that no more.
+            fresh = self._sources[tick.symbol].peek(now)
+            if fresh is None or fresh.quote.at <= at:
+                return fresh or tick
+            heapreplace(self._next, (fresh.quote.at, place, fresh))
+        return None
 
     def advance(self, tick: Tick) -> None:
         """The tick that was peeked has been played."""
         self._sources[tick.symbol].advance(tick)
+        if self._next and self._next[0][2].symbol == tick.symbol:
+            heappop(self._next)
+        else:
+            self._next = [entry for entry in self._next if entry[2].symbol != tick.symbol]
+            heapify(self._next)
+        self._unknown[tick.symbol] = None
 
     def close(self) -> None:
         """Close every source."""

@@ -97,12 +97,14 @@ class PaperMatching:
                 cause=cause,
             )
             self._tables.add_trade(order.id, order.account, trade)
-            self._end_pointless(order, after[0], quote)
+            # A position that is only larger or smaller leaves every order as much of a point as it had.
+            if held * after[0] <= 0:
+                self._end_pointless(order, after[0], quote)
         filled = order.filled + quantity
         state = OrderState.OPEN if goes_on else OrderState.EXPIRED
         if filled >= order.quantity:
             state = OrderState.FILLED
-        return self._tables.change_order(order.id, state, filled, quote.at)
+        return self._tables.changed(order, state, filled, quote.at)
 
     def _end_pointless(self, cause: OrderRow, held: Decimal, quote: Quote) -> None:
         """Reduce-only limit orders end when there is nothing left for them to reduce; nobody is told."""

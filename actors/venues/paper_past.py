@@ -29,6 +29,7 @@ def taken_back(tables: PaperTables, account: str, symbol: str, executions: int) 
     finally:
         tables.execute(f"ROLLBACK TO {_NAME}")
         tables.execute(f"RELEASE {_NAME}")
+        tables.forget()
 
 
 def _take_back(tables: PaperTables, account: str, symbol: str, executions: int) -> None:

@@ -1,60 +1,25 @@
-"""The paper exchange's tables: one SQLite file, read afresh for every decision because two processes may share it.
+"""The paper exchange's tables: one SQLite file, which is the truth because two processes may share it.
 
 Decimals are stored as text. `trigger_hint` and `limit_hint` are the trigger and the limit price as floats: they only
 narrow the search for the orders a price may execute; the decision itself compares the exact decimals.
+
+What is remembered between statements (prices, and how far the nearest order at rest is) holds until another connection
+has written, or a transaction was taken back.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from actors.domain.events import OrderState, Trade
 from actors.domain.model import ZERO, Micros, OrderKind, OrderSide, Quote, Source
 from actors.venues.base import VenueOrder
+from actors.venues.paper_file import LedgerError, PaperFile
+from actors.venues.paper_nearest import Nearest
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS positions(
-    account TEXT NOT NULL, symbol TEXT NOT NULL, quantity TEXT NOT NULL, entry_price TEXT NOT NULL,
-    PRIMARY KEY(account, symbol)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS orders(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, symbol TEXT NOT NULL, client_order_id TEXT NOT NULL,
-    kind TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL, filled TEXT NOT NULL, state TEXT NOT NULL,
-    reduce_only INTEGER NOT NULL, trigger_price TEXT, trigger_source TEXT, trigger_hint REAL,
-    updated_at INTEGER NOT NULL, limit_price TEXT, limit_hint REAL, position_wide INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS orders_by_client ON orders(account, client_order_id);
-CREATE INDEX IF NOT EXISTS orders_open ON orders(account, symbol) WHERE state = 'open';
-CREATE INDEX IF NOT EXISTS orders_resting ON orders(symbol, side, trigger_hint) WHERE state = 'open';
-CREATE INDEX IF NOT EXISTS orders_limits ON orders(symbol, side, limit_hint)
-    WHERE state = 'open' AND limit_hint IS NOT NULL;
-CREATE TABLE IF NOT EXISTS trades(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, order_id INTEGER NOT NULL, account TEXT NOT NULL, symbol TEXT NOT NULL,
-    client_order_id TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL, price TEXT NOT NULL, fee TEXT NOT NULL,
-    at INTEGER NOT NULL, cause TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS trades_by_time ON trades(account, symbol, at);
-CREATE INDEX IF NOT EXISTS trades_by_order ON trades(order_id);
-CREATE TABLE IF NOT EXISTS market(
-    symbol TEXT PRIMARY KEY, cursor TEXT NOT NULL, at INTEGER NOT NULL, mark TEXT NOT NULL, last TEXT NOT NULL,
-    bid TEXT NOT NULL, ask TEXT NOT NULL, open TEXT NOT NULL, high TEXT NOT NULL, low TEXT NOT NULL,
-    first_at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS candles(
-    symbol TEXT NOT NULL, at INTEGER NOT NULL, open TEXT NOT NULL, high TEXT NOT NULL, low TEXT NOT NULL,
-    close TEXT NOT NULL, PRIMARY KEY(symbol, at)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS in_flight(id INTEGER PRIMARY KEY AUTOINCREMENT, due_at INTEGER NOT NULL, request TEXT);
-CREATE TABLE IF NOT EXISTS rests(order_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, due_at INTEGER);
-CREATE TABLE IF NOT EXISTS feed(id INTEGER PRIMARY KEY CHECK(id = 1), player TEXT NOT NULL, until INTEGER NOT NULL);
-"""
-_VERSION = 1
-# Columns that an older release's file has not; what it does not say is their default.
-_ADDED_COLUMNS = (
-    ("limit_price", "TEXT"),
-    ("limit_hint", "REAL"),
-    ("position_wide", "INTEGER NOT NULL DEFAULT 0"),
-)
-_BUSY_SECONDS = 5.0
-_OPENING_TRIES = 20
+__all__ = ["LedgerError", "MarketRow", "OrderRow", "PaperTables"]
+
 # Wider than the error of a float, so that the hint never hides a stop that the exact comparison would trigger.
 _HINT_MARGIN = 1e-9
 
@@ -63,10 +28,6 @@ _SELECT_ORDER = (
     " trigger_source, updated_at, limit_price, position_wide FROM orders"
 )
 _SELECT_TRADE = "SELECT id, client_order_id, symbol, side, quantity, price, fee, at, cause FROM trades"
-
-
-class LedgerError(Exception):
-    """A ledger file that this release cannot use: the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,95 +63,63 @@ class MarketRow:
     first_at: Micros
 
 
-class PaperTables:
-    """Reads and writes rows. One connection; whoever uses it from several threads locks around it."""
+class PaperTables(PaperFile):
+    """Reads and writes rows."""
 
     def __init__(self, path: Path | str) -> None:
         """Open or create the file. Raises LedgerError when a newer release wrote it."""
-        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._durable: bool | None = None
-        self._write_ahead()
-        with self.transaction(durable=True):
-            (version,) = self.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                message = f"{path} was written by a newer release (version {version}): use that one, or another file"
-                raise LedgerError(message)
-            self._add_columns()
-            for statement in _SCHEMA.split(";\n"):
-                self.execute(statement)
-            self.execute(f"PRAGMA user_version={_VERSION}")
-
-    def _add_columns(self) -> None:
-        known = {str(row[1]) for row in self.execute("PRAGMA table_info(orders)").fetchall()}
-        for name, kind in _ADDED_COLUMNS:
-            if known and name not in known:
-                self.execute(f"ALTER TABLE orders ADD COLUMN {name} {kind}")
-
-    def _write_ahead(self) -> None:
-        """Change to WAL. SQLite does not wait for another process that opens the same new file just now, so we do."""
-        for _ in range(_OPENING_TRIES):
-            try:
-                self.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError:
-                # Unlike the change of mode, a transaction waits until the other one is done.
-                self.execute("BEGIN IMMEDIATE")
-                self.execute("ROLLBACK")
-        self.execute("PRAGMA journal_mode=WAL")
+        self._markets: dict[str, MarketRow | None] = {}
+        self._unsaved: set[str] = set()
+        self._nearest: dict[str, Nearest] = {}
+        # Of the transaction under way alone, which nobody else writes into: positions, and the trades of new orders.
+        self._positions: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
+        self._new_trades: dict[int, tuple[Trade, ...]] = {}
+        super().__init__(path)
 
     def execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        """Run one statement."""
+        """Run one statement, of anybody's."""
+        if sql.startswith("UPDATE orders") and "_hint" in sql:
+            self._nearest.clear()
         return self._connection.execute(sql, values)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+    def forget(self) -> None:
+        """Whatever was read must be read again."""
+        for memory in (self._markets, self._unsaved, self._nearest, self._positions, self._new_trades):
+            memory.clear()
 
-    @contextmanager
-    def transaction(self, *, durable: bool) -> Iterator[None]:
-        """Write all or nothing. Not durable means: a power cut may take it back, though a kill -9 may not.
-
-        A commit that waits for the disk costs ten times one that does not (235 against 22 microseconds measured), so
-        only executions and changes of orders do. A durable commit carries all earlier ones with it: what a power cut
-        takes back is at most the cursor, to where it stood at the last execution.
-        """
-        if durable is not self._durable:
-            self.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
-        self.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Several reads of one moment."""
-        self.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.execute("COMMIT")
+    def flush(self) -> None:
+        """The transaction is about to end: of each symbol that was played the last price is written."""
+        for symbol in self._unsaved:
+            self._write_market(symbol, self._markets[symbol])
+        self._unsaved.clear()
+        self._positions.clear()
+        self._new_trades.clear()
 
     # -- positions -----------------------------------------------------------------------------------------------------
 
     def position(self, account: str, symbol: str) -> tuple[Decimal, Decimal]:
         """The signed size and the entry price; zeros when flat."""
+        known = self._positions.get((account, symbol))
+        if known is not None:
+            return known
         row = self.execute(
             "SELECT quantity, entry_price FROM positions WHERE account = ? AND symbol = ?", (account, symbol)
         ).fetchone()
-        return (Decimal(row[0]), Decimal(row[1])) if row else (ZERO, ZERO)
+        found = (Decimal(row[0]), Decimal(row[1])) if row else (ZERO, ZERO)
+        if self._writes:
+            self._positions[(account, symbol)] = found
+        return found
 
     def save_position(self, account: str, symbol: str, quantity: Decimal, entry_price: Decimal) -> None:
         """Replace the position; a size of zero removes it."""
+        self._positions.pop((account, symbol), None)
         if quantity:
             self.execute(
                 "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
                 (account, symbol, str(quantity), str(entry_price)),
             )
+            if self._writes:
+                self._positions[(account, symbol)] = (quantity, entry_price)
         else:
             self.execute("DELETE FROM positions WHERE account = ? AND symbol = ?", (account, symbol))
 
@@ -222,7 +151,12 @@ class PaperTables:
                 int(order.position_wide),
             ),
         )
-        return self.order(int(cursor.lastrowid or 0))
+        number = int(cursor.lastrowid or 0)
+        nearest = self._nearest.get(order.symbol)
+        if nearest is not None:
+            nearest.take_in(order.side, trigger, limit)
+        self._new_trades[number] = ()
+        return replace(order, id=number)
 
     def order(self, order_id: int) -> OrderRow:
         """The order of this number."""
@@ -230,11 +164,19 @@ class PaperTables:
 
     def change_order(self, order_id: int, state: OrderState, filled: Decimal, at: Micros) -> OrderRow:
         """Store what became of an order."""
+        self._write_change(order_id, state, filled, at)
+        return self.order(order_id)
+
+    def changed(self, order: OrderRow, state: OrderState, filled: Decimal, at: Micros) -> OrderRow:
+        """Store what became of an order that was read in this transaction."""
+        self._write_change(order.id, state, filled, at)
+        return replace(order, state=state, filled=filled, updated_at=at)
+
+    def _write_change(self, order_id: int, state: OrderState, filled: Decimal, at: Micros) -> None:
         self.execute(
             "UPDATE orders SET state = ?, filled = ?, updated_at = ? WHERE id = ?",
             (state.value, str(filled), at, order_id),
         )
-        return self.order(order_id)
 
     def rest_again(self, order: OrderRow) -> None:
         """A limit order waits for its price (again)."""
@@ -270,6 +212,13 @@ class PaperTables:
         """Orders at rest that prices between these may trigger or cross (and perhaps a few more), oldest first."""
         # One statement would scan a whole index for the OR; each of these is a short walk along one.
         under, over = float(low) * (1 - _HINT_MARGIN), float(high) * (1 + _HINT_MARGIN)
+        nearest = self._nearest.get(symbol)
+        if nearest is None:
+            nearest = self._nearest[symbol] = self._find_nearest(symbol)
+        if nearest.is_out_of_reach(under, over):
+            return []
+        # What is found will mostly be executed, and what was cancelled must not be looked for at every price.
+        del self._nearest[symbol]
         found: list[OrderRow] = []
         for side, hint, comparison, bound in (
             ("sell", "trigger_hint", ">=", under),
@@ -284,9 +233,22 @@ class PaperTables:
             found.extend(_order(row) for row in rows)
         return sorted(found, key=lambda order: order.id) if len(found) > 1 else found
 
+    def _find_nearest(self, symbol: str) -> Nearest:
+        query = "SELECT {0}({1}) FROM orders WHERE state = 'open' AND symbol = ? AND side = ? AND {1} IS NOT NULL"
+        found = (
+            self.execute(query.format(function, hint), (symbol, side)).fetchone()[0]
+            for function, hint, side in (
+                ("max", "trigger_hint", "sell"),
+                ("min", "trigger_hint", "buy"),
+                ("max", "limit_hint", "buy"),
+                ("min", "limit_hint", "sell"),
+            )
+        )
+        return Nearest.of(*found)
+
     def add_trade(self, order_id: int, account: str, trade: Trade) -> None:
         """Insert a trade; its number is its trade id."""
-        self.execute(
+        cursor = self.execute(
             "INSERT INTO trades(order_id, account, symbol, client_order_id, side, quantity, price, fee, at, cause)"
             " VALUES (?,?,?,?,?,?,?,?,?,?)",
             (
@@ -302,6 +264,9 @@ class PaperTables:
                 trade.cause,
             ),
         )
+        before = self._new_trades.get(order_id)
+        if before is not None:
+            self._new_trades[order_id] = (*before, replace(trade, trade_id=str(cursor.lastrowid)))
 
     def trades_since(self, account: str, symbol: str, since: Micros) -> tuple[Trade, ...]:
         """Trades at or after a time, oldest first."""
@@ -313,7 +278,10 @@ class PaperTables:
 
     def told(self, order: OrderRow) -> VenueOrder:
         """The order as the venue tells it, with its trades."""
-        rows = self.execute(_SELECT_TRADE + " WHERE order_id = ? ORDER BY id", (order.id,))
+        trades = self._new_trades.get(order.id)
+        if trades is None:
+            rows = self.execute(_SELECT_TRADE + " WHERE order_id = ? ORDER BY id", (order.id,))
+            trades = tuple(_trade(row) for row in rows.fetchall())
         return VenueOrder(
             client_order_id=order.client_order_id,
             venue_order_id=str(order.id),
@@ -325,7 +293,7 @@ class PaperTables:
             state=order.state,
             reduce_only=order.reduce_only,
             trigger_price=order.trigger_price,
-            trades=tuple(_trade(row) for row in rows.fetchall()),
+            trades=trades,
             updated_at=order.updated_at,
             limit_price=order.limit_price,
             position_wide=order.position_wide,
@@ -335,6 +303,13 @@ class PaperTables:
 
     def market(self, symbol: str) -> MarketRow | None:
         """A symbol's cursor and quote, or None before its first price."""
+        if not self._open:
+            self.look()
+        if symbol not in self._markets:
+            self._markets[symbol] = self._read_market(symbol)
+        return self._markets[symbol]
+
+    def _read_market(self, symbol: str) -> MarketRow | None:
         row = self.execute(
             "SELECT cursor, first_at, at, mark, last, bid, ask, open, high, low FROM market WHERE symbol = ?", (symbol,)
         ).fetchone()
@@ -350,7 +325,12 @@ class PaperTables:
         return dict(self.execute("SELECT symbol, cursor FROM market").fetchall())
 
     def save_market(self, symbol: str, row: MarketRow) -> None:
-        """Replace a symbol's cursor and quote."""
+        """Inside a transaction: replace a symbol's cursor and quote, at its end."""
+        self._markets[symbol] = row
+        self._unsaved.add(symbol)
+
+    def _write_market(self, symbol: str, row: MarketRow | None) -> None:
+        assert row is not None  # noqa: S101 - only a row is ever put off; mypy cannot know.
         quote = row.quote
         prices = (quote.mark, quote.last, quote.bid, quote.ask, row.open, row.high, row.low)
         self.execute(

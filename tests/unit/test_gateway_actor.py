@@ -85,7 +85,7 @@ class SilentVenue:
         """Remember whom to answer."""
         self.listener = listener
 
-    def resume(self) -> None:
+    def resume(self, *, prices: bool = True) -> None:
         """No prices here."""
 
     def stop(self, listener: Ref | None = None) -> None:

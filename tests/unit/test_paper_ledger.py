@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from actors.venues.base import (
 )
 from actors.venues.paper_candles import KEPT_MINUTES, MINUTE
 from actors.venues.paper_checks import moved
+from actors.venues.paper_faults import Partial
 from actors.venues.paper_ledger import CursorMoved, PaperExchange
 from actors.venues.paper_market import Tick
 from actors.venues.paper_settings import MarketSettings, PaperSettings, WalkSettings
@@ -445,3 +447,85 @@ def test_old_candles_are_dropped_and_missed() -> None:
     assert (len(candles), complete) == (KEPT_MINUTES, False)
     recent, complete = pit.exchange.candles(SYMBOL, Source.MARK, candles[0].at)
     assert (recent, complete) == (candles, True)
+
+
+def test_the_memory_of_what_rests_never_hides_an_order(tmp_path: Path) -> None:
+    """Whatever two processes place, cancel and play: what a price executes is what a search of all orders finds."""
+    chance = Random("nearest")
+    pits = [Pit(PaperExchange(settings(tmp_path / "paper.db"))) for _ in range(2)]
+    last = 60000
+    pits[0].price(last)
+    for account in "abcdefgh":
+        pits[0].buy("1", account=account)
+    executed = 0
+    for number in range(400):
+        pit, account = chance.choice(pits), chance.choice("abcdefgh")
+        away = chance.randint(1, 300)
+        request = pit.stop_request("0.001", str(last - away), f"s{number}", account=account)
+        if chance.random() < 0.3:
+            limits: dict[str, Any] = {"kind": OrderKind.LIMIT, "trigger_price": None, "limit_price": D(last + away)}
+            request = replace(request, **limits)
+        pit.exchange.submit(request, 0)
+        if chance.random() < 0.3:
+            some = chance.choice(pits).exchange
+            name = f"s{chance.randint(0, number)}"
+            for kind in (OrderKind.STOP_MARKET, OrderKind.LIMIT):
+                cancel: dict[str, Any] = {
+                    "request_id": "c",
+                    "account": account,
+                    "symbol": SYMBOL,
+                    "client_order_id": name,
+                }
+                some.cancel(CancelRequest(**cancel, kind=kind, signed_at=0, expires_after_seconds=5), 0)
+        last += chance.randint(-100, 100)
+        expected = _due_by_search(tmp_path, last)
+        assert [order.client_order_id for order in chance.choice(pits).price(last)] == expected
+        executed += len(expected)
+    assert executed > 100
+
+
+def _due_by_search(folder: Path, last: int) -> list[str]:
+    rows = sqlite3.connect(folder / "paper.db").execute(
+        "SELECT client_order_id, CAST(trigger_price AS REAL), CAST(limit_price AS REAL) FROM orders"
+        " WHERE state = 'open' ORDER BY id"
+    )
+    return [name for name, stop, limit in rows if (last <= stop if limit is None else last >= limit)]
+
+
+def test_the_rest_of_a_limit_order_waits_for_its_price_again(pit: Pit) -> None:
+    """It is looked for once more, though prices in between found nothing at rest."""
+    pit.buy("0.02")
+    limit: dict[str, Any] = {"kind": OrderKind.LIMIT, "reduce_only": True, "limit_price": D(61000)}
+    pit.sell("0.02", "limit", **limit)
+    pit.exchange.matching.partial_fill = lambda _: Partial(D("0.01"), due_at=7 * SECOND)
+    assert [order.filled for order in pit.price(61000)] == [D("0.01")]
+    assert pit.price(60000) == []
+    assert pit.exchange.fill_rests(7 * SECOND) == ()
+    pit.exchange.matching.partial_fill = None
+    assert pit.price(60500) == []
+    assert [order.filled for order in pit.price(61000)] == [D("0.02")]
+
+
+def test_a_price_that_reaches_nothing_searches_nothing(pit: Pit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many orders rest; one that was cancelled is searched for at most once more."""
+    pit.buy("1")
+    for number in range(50):
+        pit.stop("0.001", str(50000 + number), f"s{number}")
+    pit.stop("0.001", "59000", "near")
+    pit.price(60000)
+    cancel: dict[str, Any] = {"request_id": "c", "account": "main", "symbol": SYMBOL, "client_order_id": "near"}
+    pit.exchange.cancel(CancelRequest(**cancel, kind=OrderKind.STOP_MARKET, signed_at=0, expires_after_seconds=5), 0)
+    pit.price(58000)
+    pit.price(58000)
+    execute: Callable[..., Any] = PaperTables.execute
+    searched: list[str] = []
+
+    def watching(self: PaperTables, sql: str, *values: Any) -> Any:
+        if "FROM orders" in sql:
+            searched.append(sql)
+        return execute(self, sql, *values)
+
+    monkeypatch.setattr(PaperTables, "execute", watching)
+    for price in (58000, 57000, 60000):
+        pit.price(price)
+    assert searched == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.domain.model import Instrument
-from actors.venues.paper_market import MarketDataError, Tick, quote_of
+from actors.venues.paper_market import Market, MarketDataError, Tick, quote_of
 from actors.venues.paper_replay import ReplaySource
 from actors.venues.paper_settings import (
     MarketSettings,
@@ -243,3 +243,20 @@ def test_speeds_are_read_and_nonsense_is_refused() -> None:
     for text in ("0x", "-1x", "infx", "nanx", "fast"):
         with pytest.raises(ValueError, match=r"speed|float"):
             parse_speed(text)
+
+
+def test_what_follows_the_wall_is_never_before_it() -> None:
+    """A tick that was next a while ago is not played late at its old time."""
+    walking = WalkSettings(price=Decimal(60000))
+    market = Market({name: WalkSource(name, walking, BTC, cursor="", follow_wall=True) for name in ("A", "B")})
+    hour = 3600 * SECOND
+    for now in (0, 0, SECOND):
+        tick = market.peek(now)
+        assert tick is not None
+        assert tick.quote.at == now
+        market.advance(tick)
+    for now in (hour, hour):
+        tick = market.peek(now)
+        assert tick is not None
+        assert tick.quote.at == now
+        market.advance(tick)

@@ -74,10 +74,10 @@ class CcxtVenue:
             life = self._life
         self._loop.start(lambda: self._begin(life))
 
-    def resume(self) -> None:
-        """Let prices flow."""
+    def resume(self, *, prices: bool = True) -> None:
+        """Let prices flow; each account has a feed of its own, so that they are always wanted."""
         with self._lock:
-            self._resumed = True
+            self._resumed = prices
         self._loop.call(self._flow)
 
     def watch(self, symbol: str) -> None:

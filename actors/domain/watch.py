@@ -166,7 +166,10 @@ def _trail_of(position: Position, trail: Distance, peak: Decimal) -> dict[str, D
     gap = distance_at(trail, peak, atr)
     percents = [trail.value] if trail.kind is DistanceKind.PERCENT else []
     percents += [clamp for clamp in (trail.min_percent, trail.max_percent) if clamp is not None]
-    percent = next((value for value in percents if peak * value / HUNDRED == gap), None)
+    # Where two distances are equal at this very peak, the one that holds beyond it is the trail's from here on.
+    beyond = peak + side.sign * abs(peak) * _HAIR
+    both = ((peak, gap), (beyond, distance_at(trail, beyond, atr)))
+    percent = next((value for value in percents if all(at * value / HUNDRED == far for at, far in both)), None)
     from_here = [_peak_for(side, level, percent, gap) for level in _due_levels(position)]
     if trail.kind is not DistanceKind.PERCENT:
         plain = distance_at(Distance(kind=trail.kind, value=trail.value), peak, atr)

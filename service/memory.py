@@ -1,8 +1,8 @@
 """The garbage collector while the service boots: off, then told to leave alone what was loaded.
 
-Every position that is loaded stays. A collector that runs meanwhile looks through all of them again and again, longer each
-time, and finds nothing; once the accounts have resumed, what is there is frozen (no later run looks at it), and
-the collector goes on with what comes after.
+Every position that is loaded stays. A collector that runs meanwhile looks through all of them again and again, each
+time for longer, and finds nothing. Once the accounts have resumed, what is there is frozen (no later run looks at it),
+and the collector goes on with what comes after.
 """
 
 import gc

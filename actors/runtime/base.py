@@ -1,7 +1,8 @@
 """The seam between actors and how they run.
 
-Actors are plain pykka actors. A runtime spawns them (on a thread each, or all on one seeded thread), gives them time,
-and answers `Ping` in their place, so that every actor has a health that came through its own mailbox.
+Actors are plain pykka actors. A runtime spawns them (on a thread each, on a few that they share, or all on one seeded
+thread), gives them time, and answers `Ping` in their place, so that every actor has a health that came through its own
+mailbox.
 """
 
 from dataclasses import dataclass

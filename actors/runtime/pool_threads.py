@@ -127,6 +127,9 @@ class Threads:
             self._awake += len(parked)
             for worker in parked:
                 worker.gate.release()
+            if self._watch is not None and not self._watching:
+                self._watching = True
+                self._watch_gate.release()
 
     def count(self) -> int:
         """How many threads there are, without the watch."""
@@ -145,21 +148,26 @@ class Threads:
                 self._awake += 1
                 self._see()
                 return True
-            if self._closed and not surplus:
+            if self._closed:
                 self._all.discard(worker)
                 return False
             self._parked.append(worker)
-            spare = len(self._all) > self._workers
-        if worker.gate.acquire(timeout=_SPARE_SECONDS if spare else -1):
-            return True
-        with self._lock:
-            if worker in self._parked:
-                self._parked.remove(worker)
-                self._all.discard(worker)
-                return False
-        # Somebody has woken it in this very moment.
-        worker.gate.acquire()
+        return self._sleep(worker)
+
+    def _sleep(self, worker: Worker) -> bool:
+        while not worker.gate.acquire(timeout=_SPARE_SECONDS if self._has_spares() else -1):
+            with self._lock:
+                if worker not in self._parked:
+                    # Somebody wakes it in this very moment.
+                    continue
+                if self._has_spares():
+                    self._parked.remove(worker)
+                    self._all.discard(worker)
+                    return False
         return True
+
+    def _has_spares(self) -> bool:
+        return len(self._all) > self._workers
 
     def lend(self) -> None:
         """This thread waits inside a turn; others may need its place."""
@@ -203,16 +211,20 @@ class Threads:
             self._awake -= 1
             if not self._all:
                 raise
-        if len(self._all) == self._most:
+        if len(self._all) == self._most > self._workers:
             _log.warning("pool.threads_exhausted", threads=self._most, remedy="too many actors block inside a turn")
 
     def _start_watch(self) -> None:
         self._watching = True
-        if self._watch is None or not self._watch.is_alive():
-            self._watch = threading.Thread(target=self._look_on, name=f"{self._name}-watch", daemon=True)
-            self._watch.start()
-        else:
+        if self._watch is not None:
             self._watch_gate.release()
+            return
+        self._watch = threading.Thread(target=self._look_on, name=f"{self._name}-watch", daemon=True)
+        try:
+            self._watch.start()
+        except RuntimeError:
+            # No more threads for now: the next sender tries again. This one's message will be handled without.
+            self._watching, self._watch = False, None
 
     # -- the watch -----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import pykka
 import pytest
 from pykka._envelope import Envelope
 
-from actors.runtime import pool_mailbox
+from actors.runtime import pool_mailbox, pool_threads
 from actors.runtime.base import Ref, Runtime, tell
 from actors.runtime.pool import PoolRuntime
 from actors.runtime.pool_registry import Refs
@@ -204,6 +204,20 @@ def test_fifty_nested_asks(kind: str) -> None:
     runtime.close()
 
 
+def test_spare_threads_end_when_they_are_not_needed(
+    pools: Callable[..., PoolRuntime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to the workers, which stay: the next message must not wait for a thread to be made."""
+    monkeypatch.setattr(pool_threads, "_SPARE_SECONDS", 0.02)
+    pool = pools(workers=2)
+    first = chain(pool, 20)
+    for _ in range(3):
+        assert first.ask(0, timeout=PATIENCE_SECONDS) == 19
+        assert pool.thread_count >= 2
+        assert until(lambda: pool.thread_count == 2)
+    assert pool.spawn(Recorder, []).ask("still there", timeout=PATIENCE_SECONDS) == ("answer", "still there")
+
+
 def test_more_blocked_actors_than_threads_time_out_and_then_go_on(pools: Callable[..., PoolRuntime]) -> None:
     """Threads are bounded. Whoever waits for one that cannot come gives up in its own time, and nothing is stuck."""
     pool = pools(workers=2, most_threads=4)
@@ -221,11 +235,16 @@ def test_more_blocked_actors_than_threads_time_out_and_then_go_on(pools: Callabl
 
 
 @pytest.mark.parametrize("how", ["future", "event", "stop"])
-def test_a_blocked_workers_slot_is_lent(pools: Callable[..., PoolRuntime], how: str) -> None:
+def test_a_blocked_workers_slot_is_lent(
+    pools: Callable[..., PoolRuntime], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Actors that wait inside their turns, more of them than workers, do not keep another from its own."""
     pool = pools(workers=2)
+    if how != "event":
+        # Only what blocks unseen needs the watch, which would hide it if nothing else were lent.
+        monkeypatch.setattr(pool._threads, "_start_watch", lambda: None)
     future, event = pool.reply(), threading.Event()
-    held = pool.spawn(Doer)
+    held = pool.spawn(HasThread)
     held.tell(lambda _: event.wait(PATIENCE_SECONDS))
     waits: dict[str, Callable[[Doer], object]] = {
         "future": lambda _: future.get(timeout=PATIENCE_SECONDS),
@@ -239,17 +258,19 @@ def test_a_blocked_workers_slot_is_lent(pools: Callable[..., PoolRuntime], how: 
     assert [each.get(timeout=PATIENCE_SECONDS) for each in blocked] == [True] * 6
 
 
+class HasThread(Doer):
+    """Blocks, and says so."""
+
+    own_thread: ClassVar[bool] = True
+
+
 def test_what_blocks_on_io_has_a_thread_of_its_own(pools: Callable[..., PoolRuntime]) -> None:
     """And talks with those that share threads, both ways."""
-
-    class Blocks(Doer):
-        own_thread: ClassVar[bool] = True
-
     pool = pools(workers=1, most_threads=1)
     event = threading.Event()
-    blocks, shares = pool.spawn(Blocks), pool.spawn(Doer)
+    blocks, shares = pool.spawn(HasThread), pool.spawn(Doer)
     name: Any = blocks.ask(lambda _: threading.current_thread().name, timeout=PATIENCE_SECONDS)
-    assert name.startswith("Blocks-")
+    assert name.startswith("HasThread-")
     blocks.tell(lambda _: event.wait(PATIENCE_SECONDS))
     assert shares.ask(lambda _: "free", timeout=PATIENCE_SECONDS) == "free"
     event.set()
@@ -333,6 +354,39 @@ def test_a_message_while_a_thread_goes_to_rest_is_not_left_lying(
     pool.spawn(Recorder, seen)
     assert until(lambda: len(seen) == 4)
     assert seen == ["started", 0, 1, 2]
+
+
+def test_an_answer_while_somebody_begins_to_wait_is_not_missed(pools: Callable[..., PoolRuntime]) -> None:
+    """Set after the waiter found nothing and before it could be found itself."""
+    future = pools().reply()
+
+    class Interrupted(list[Any]):
+        def append(self, gate: Any) -> None:
+            future.set("answer")
+            super().append(gate)
+
+    future._waiters = Interrupted()
+    assert future.get(timeout=PATIENCE_SECONDS) == "answer"
+
+
+def test_an_end_while_somebody_begins_to_wait_is_not_missed(pools: Callable[..., PoolRuntime]) -> None:
+    """The actor ends after the waiter found it running and before it could be found itself."""
+    pool = pools()
+
+    class Interrupted(dict[Any, Any]):
+        def setdefault(self, mailbox: Any, gates: Any = None) -> Any:
+            assert until(lambda: mailbox.phase == pool_mailbox.ENDED and not pool._busy)
+            return super().setdefault(mailbox, gates)
+
+    pool._mailbox_class.endings = Interrupted()
+    ref = pool.spawn(Recorder, [])
+    ended: list[bool] = []
+    # Without a limit: waiting for nothing would be waiting for ever.
+    waiter = threading.Thread(target=lambda: ended.append(pool.stop(ref, threading.TIMEOUT_MAX)), daemon=True)
+    waiter.start()
+    waiter.join(PATIENCE_SECONDS)
+    assert ended == [True]
+    pool._mailbox_class.endings = {}
 
 
 def test_asks_that_race_a_stop_are_all_answered(pools: Callable[..., PoolRuntime]) -> None:

@@ -42,8 +42,8 @@ class Field:
 
     def take(self, price: Decimal, at: Micros, sequence: int, hits: Hits) -> None:
         """Take in a price that is not between `low` and `high`; add to `hits` whom it wakes."""
-        tape, up, down, long, short = self.tape, self._up, self._down, self._long, self._short
-        tape.push(price, at, sequence)
+        up, down, long, short = self._up, self._down, self._long, self._short
+        low, high = self.tape.push(price, at, sequence)
         # First the new peaks: with no distance to it, a price can cross the stop that it has just moved.
         if price > long.peak:
             long.rise(price)
@@ -57,10 +57,5 @@ class Field:
             up.due(price, hits)
         if price <= down.nearest:
             down.due(price, hits)
-        band = tape.band()
-        if band is None:
-            self.look()
-            return
-        low, high = band
         self.low = max(low, down.nearest, long.stop, short.peak)
         self.high = min(high, up.nearest, short.stop, long.peak)

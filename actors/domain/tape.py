@@ -56,24 +56,22 @@ class Tape:
                 stack.insert(index, extreme)
         self.mark = max(self.mark, sequence)
 
-    def push(self, price: Decimal, at: Micros, sequence: int) -> None:
-        """The newest price. One that only repeats an extreme is later, and therefore not it."""
-        stack = self._highs
-        while stack and stack[-1][0] < price:
-            stack.pop()
-        if not stack or stack[-1][2] <= self.mark:
-            stack.append((price, at, sequence))
-        stack = self._lows
-        while stack and stack[-1][0] > price:
-            stack.pop()
-        if not stack or stack[-1][2] <= self.mark:
-            stack.append((price, at, sequence))
+    def push(self, price: Decimal, at: Micros, sequence: int) -> tuple[Decimal, Decimal]:
+        """The newest price. One that only repeats an extreme is later, and therefore not it.
 
-    def band(self) -> tuple[Decimal, Decimal] | None:
-        """Prices from the first to the second change nothing here, until the next point; None when any may."""
-        if not self._lows or self._lows[-1][2] <= self.mark or self._highs[-1][2] <= self.mark:
-            return None
-        return self._lows[-1][0], self._highs[-1][0]
+        Returns the band in which prices, both ends included, change nothing here and need not be pushed until the next
+        point.
+        """
+        mark, highs, lows = self.mark, self._highs, self._lows
+        while highs and highs[-1][0] < price:
+            highs.pop()
+        if not highs or highs[-1][2] <= mark:
+            highs.append((price, at, sequence))
+        while lows and lows[-1][0] > price:
+            lows.pop()
+        if not lows or lows[-1][2] <= mark:
+            lows.append((price, at, sequence))
+        return lows[-1][0], highs[-1][0]
 
     def since(self, sequence: int) -> Extremes:
         """Low, when, high, when, of all prices after a point; each with the time it was first there."""

@@ -87,12 +87,15 @@ def test_a_point_in_the_past_is_made_from_the_prices_since() -> None:
     assert told(tape.since(2)) == (3, 70, 6, 50)
 
 
-def test_the_band_is_where_nothing_changes() -> None:
-    """From low to high, both included, until somebody may ask from now on."""
-    tape = played([5, 9, 3])
-    assert tape.band() == (D(3), D(9))
-    tape.point(3)
-    assert tape.band() is None
+def test_the_band_is_where_nothing_changes_until_the_next_point() -> None:
+    """From low to high, both included; after a point any price may be an extreme again."""
+    tape = played([5, 9])
+    assert tape.push(D(3), 30, 3) == (D(3), D(9))
+    tape.push(D(9), 40, 4)
+    tape.push(D(3), 50, 5)
+    assert len(tape) == 2
+    tape.point(5)
+    assert tape.push(D(4), 60, 6) == (D(4), D(4))
 
 
 story = st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.booleans()), max_size=40)

@@ -6,6 +6,7 @@ No test here waits for a time to pass; patience only bounds how long a failing o
 import gc
 import logging
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -94,8 +95,8 @@ class Exclusive(pykka.ThreadingActor):
         producer, number = message
         if self.next_of.get(producer, 0) != number:
             self.disorder += 1
-        # Long enough that threads take turns in the midst of it.
-        sum(range(200))
+        # Gives way to other threads in the midst of it.
+        time.sleep(0)
         self.next_of[producer] = number + 1
         self.inside.release()
         self.done.release()
@@ -127,6 +128,27 @@ def test_no_two_threads_in_one_actor_and_each_producer_in_order(runtime: Runtime
     assert len(actors) == len(refs)
     assert not any(actor.crowded or actor.disorder for actor in actors)
     assert all(actor.next_of == dict.fromkeys(range(4), each) for actor in actors)
+
+
+@pytest.mark.parametrize("blocked_by", ["event", "future"])
+def test_nobody_else_takes_the_messages_of_an_actor_that_is_blocked(runtime: Runtime, blocked_by: str) -> None:
+    """Threads are free, and messages wait: they are still for the one thread that is in the actor."""
+    event, future = threading.Event(), runtime.reply()
+    seen: list[object] = []
+    ref, other = runtime.spawn(Recorder, seen), runtime.spawn(Recorder, [])
+    waits: dict[str, Callable[[Recorder], object]] = {
+        "event": lambda _: event.wait(PATIENCE_SECONDS),
+        "future": lambda _: future.get(timeout=PATIENCE_SECONDS),
+    }
+    ref.tell(waits[blocked_by])
+    for number in range(5):
+        ref.tell(number)
+        # Asked later, so whoever would have taken the message has taken it by then.
+        assert other.ask(number, timeout=PATIENCE_SECONDS) == ("answer", number)
+    assert seen == ["started"]
+    event.set()
+    future.set()
+    assert until(lambda: seen == ["started", *range(5)])
 
 
 def test_lent_places_that_come_back_put_no_two_threads_in_one_actor(pools: Callable[..., PoolRuntime]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from actors.domain.model import IntentStatus, Position
 from actors.domain.schema import load
+from scripts.bench_exchange import walk
 from scripts.bench_row import Bench, Result, Row, check, idle_again, number, wait_until
-from scripts.bench_seed import seed
 from scripts.bench_states import PRICE, START_AT, Copies, Layout, open_position
-from scripts.bench_world import CONCRETE, World, new_store, world
+from scripts.bench_world import World, new_store, world
 
 POSITIONS = 10_000
 SHARDS = 10
@@ -25,8 +25,7 @@ TARGET = "target-1"
 
 def jump() -> Any:
     """A market whose second price is past the first target and short of the second, and which then stays there."""
-    return CONCRETE.WalkSettings(
-        price=PRICE,
+    return walk(
         start=START_AT,
         interval_seconds=Decimal(60),
         spread_percent=Decimal(0),
@@ -40,9 +39,9 @@ def run(bench: Bench) -> Result:
     layout = Layout(positions=bench.size(POSITIONS, 50), symbols=1, shards=bench.size(SHARDS, 2))
     (symbol,) = layout.symbol_names()
     # At full pace a minute of the market passes at once; what decides when it does is the pause.
-    with world(bench.folder / "world", layout, market={symbol: jump()}, speed=100_000.0) as built:
+    copies, market = Copies(open_position()), {symbol: jump()}
+    with world(bench.folder / "world", layout, copies=copies, market=market, speed=100_000.0) as built:
         built.exchange.paused = True
-        seed(built, Copies(open_position()))
         boot_seconds = built.boot()
         bench.say(f"  booted {layout.said()} in {boot_seconds:.1f} s")
         idle_again()
@@ -74,12 +73,12 @@ def run(bench: Bench) -> Result:
 def burst(built: World) -> tuple[float, float]:
     """Wall seconds from the price to the last execution, and the CPU seconds of this process in between."""
     exchange = built.exchange
-    steps = exchange.steps
+    ticks = exchange.ticks
     exchange.executed_at.clear()
     exchange.recording = True
     cpu = time.process_time()
     exchange.paused = False
-    wait_until(lambda: exchange.steps > steps, "the price")
+    wait_until(lambda: exchange.ticks > ticks, "the price")
     # The prices after it say nothing new and would only be in the way.
     exchange.paused = True
     began = exchange.played_at
@@ -128,9 +127,9 @@ def _target(position: Position) -> bool:
 def hot(bench: Bench) -> None:
     """For the profiler."""
     layout = Layout(positions=bench.size(2_000, 50), symbols=1, shards=bench.size(SHARDS, 2))
-    with world(bench.folder / "world", layout, market={layout.symbol_names()[0]: jump()}, speed=100_000.0) as built:
+    copies, market = Copies(open_position()), {layout.symbol_names()[0]: jump()}
+    with world(bench.folder / "world", layout, copies=copies, market=market, speed=100_000.0) as built:
         built.exchange.paused = True
-        seed(built, Copies(open_position()))
         built.boot()
         idle_again()
         burst(built)

@@ -12,10 +12,11 @@ import pykka
 from actors.directory import AccountStatus, Directory, Published
 from actors.health import INTERVAL_SECONDS, HealthActor, HealthParts, PingRound
 from actors.runtime.base import Runtime, tell
+from actors.runtime.pool import PoolRuntime
 from actors.traffic import Watch
 from scripts.bench_row import Bench, Result, Row, check, idle_again, median, spent
 from scripts.bench_states import Layout, open_position
-from scripts.bench_world import affordable, logging_to, runtime_class
+from scripts.bench_world import logging_to
 
 ACTORS = 100_000
 BAR = 0.05
@@ -30,7 +31,7 @@ class Idle(pykka.ThreadingActor):
 
 def rounds(bench: Bench, actors: int, count: int) -> list[float]:
     """CPU seconds of each round."""
-    runtime: Runtime = runtime_class()()
+    runtime: Runtime = PoolRuntime()
     directory = Directory()
     parts = HealthParts(directory=directory, clock=runtime.clock, interval_seconds=LATER)
     health = runtime.spawn(HealthActor, parts)
@@ -68,7 +69,7 @@ def rounds(bench: Bench, actors: int, count: int) -> list[float]:
 
 def run(bench: Bench) -> Result:
     """Several rounds."""
-    actors = affordable(bench.size(ACTORS, 200))
+    actors = bench.size(ACTORS, 200)
     with (bench.folder / "log.jsonl").open("wb") as log, logging_to(log):
         each = rounds(bench, actors, bench.size(5, 2))
     cpu = median(each)
@@ -87,4 +88,4 @@ def run(bench: Bench) -> Result:
 def hot(bench: Bench) -> None:
     """For the profiler."""
     with (bench.folder / "log.jsonl").open("wb") as log, logging_to(log):
-        rounds(bench, affordable(bench.size(ACTORS, 200)), 2)
+        rounds(bench, bench.size(ACTORS, 200), 2)

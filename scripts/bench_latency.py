@@ -1,7 +1,7 @@
 """From a tick to the order that it leads to, the intent durable in between, while nothing else happens.
 
-The clock starts when the price is told to the account's gateway, as the exchange tells it, and stops when the gateway
-hands the partial close to the venue; gateway, market, position, persistence and Redis's fsync lie in between. After
+The clock starts when the exchange has played the price, before anybody is told, and stops when the gateway hands the
+partial close to the venue; gateway, market, position, persistence and Redis's fsync lie in between. After
 each sample a 4 KB append to a file beside Redis's own is fsynced and timed: the disk of the same seconds.
 """
 
@@ -11,15 +11,14 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from actors.domain.model import IntentStatus, Quote
-from actors.runtime.base import tell
-from actors.venues.base import OrderRequest, PricesUpdated
+from actors.domain.model import IntentStatus
+from actors.venues.base import OrderRequest
+from scripts.bench_exchange import FILE_SPEED, PriceFile, play
 from scripts.bench_row import Bench, Result, Row, check, idle_again, milliseconds, percentile, times, wait_until
-from scripts.bench_seed import seed
-from scripts.bench_states import ORDER_TAG, START_AT, Copies, Layout, Slot, open_position
-from scripts.bench_world import World, affordable, gateway_of, new_store, world
+from scripts.bench_states import ORDER_TAG, Copies, Layout, Slot, open_position
+from scripts.bench_world import World, new_store, world
 
-SAMPLES = 1_000
+SAMPLES = 500
 BARS = {50: 0.0015, 99: 0.005}
 TRIGGER = Decimal("60660.0")
 SETTLE_SECONDS = 0.02
@@ -40,26 +39,11 @@ class Watch:
         self._submit(request)
 
 
-def play(built: World, symbol: str, price: Decimal, at: int) -> Quote:
-    """Let the exchange have a price, past its own market, which stands still."""
-    text = str(price)
-    tables = built.exchange.tables
-    with built.exchange.lock, tables.transaction(durable=False):
-        tables.execute(
-            "UPDATE market SET at = ?, mark = ?, last = ?, bid = ?, ask = ? WHERE symbol = ?",
-            (at, text, text, text, text, symbol),
-        )
-    return Quote(at=at, mark=price, last=price, bid=price, ask=price)
-
-
-def sample(built: World, watch: Watch, slot: Slot, at: int) -> float:
+def sample(built: World, watch: Watch, slot: Slot, file: PriceFile) -> float:
     """One position's target is passed: seconds until its order was handed over."""
-    quote = play(built, slot.symbol, TRIGGER, at)
-    gateway = gateway_of(built, slot.account)
-    began = time.perf_counter()
-    tell(gateway, PricesUpdated(symbol=slot.symbol, quote=quote))
+    played_at = play(built.exchange, file, TRIGGER)
     wait_until(lambda: slot.symbol in watch.handed_at, f"the order of {slot.position_id}", patience_seconds=60)
-    return watch.handed_at[slot.symbol] - began
+    return watch.handed_at.pop(slot.symbol) - played_at
 
 
 def at_rest(built: World, slot: Slot) -> bool:
@@ -83,10 +67,13 @@ def fsync_seconds(file: int) -> float:
 
 def run(bench: Bench) -> Result:
     """Sample and fsync in turn."""
-    samples = affordable(bench.size(SAMPLES, 10))
-    layout = Layout(positions=samples, symbols=min(samples, 200), shards=min(5, -(-samples // 200)))
-    with world(bench.folder / "world", layout) as built:
-        seed(built, Copies(open_position()))
+    samples = bench.size(SAMPLES, 10)
+    # A symbol for each position, so that a price concerns one alone.
+    layout = Layout(positions=samples, symbols=samples, shards=1)
+    files = {name: PriceFile.begun(bench.folder / "prices" / f"{name[:4]}.csv") for name in layout.symbol_names()}
+    market = {name: file.settings for name, file in files.items()}
+    copies = Copies(open_position())
+    with world(bench.folder / "world", layout, copies=copies, market=market, speed=FILE_SPEED) as built:
         built.boot()
         watches = {name: Watch(venue) for name, venue in built.venues.items()}
         idle_again()
@@ -95,8 +82,7 @@ def run(bench: Bench) -> Result:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             for slot in layout.slots():
-                at = START_AT + 1_000_000 * (slot.number + 2)
-                latencies.append(sample(built, watches[slot.account], slot, at))
+                latencies.append(sample(built, watches[slot.account], slot, files[slot.symbol]))
                 wait_until(partial(at_rest, built, slot), f"{slot.position_id} at rest", patience_seconds=60)
                 time.sleep(SETTLE_SECONDS)
                 fsyncs.append(fsync_seconds(file))

@@ -7,7 +7,6 @@ same accounts without a position, which says what of it is theirs.
 
 from scripts.bench_boot import child, layout_of
 from scripts.bench_row import Bench, Result, Row, number
-from scripts.bench_seed import seed
 from scripts.bench_states import Copies, open_position
 from scripts.bench_world import world
 
@@ -17,12 +16,10 @@ BAR_BYTES = 8 * 1024
 def run(bench: Bench) -> Result:
     """One process with positions, one without."""
     layout = layout_of(bench)
-    with world(bench.folder / "world", layout) as built:
-        seed(built, Copies(open_position()))
+    with world(bench.folder / "world", layout, copies=Copies(open_position())) as built:
         bench.say(f"  seeded {layout.said()}")
         full = child(built.folder, layout, decode=False)
     with world(bench.folder / "empty", layout) as built:
-        seed(built, Copies(open_position()), positions=False)
         empty = child(built.folder, layout, decode=False, seeded=False)
     each = (full["rss"] - full["before"]) / layout.positions
     alone = (full["rss"] - empty["rss"]) / layout.positions

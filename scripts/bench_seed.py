@@ -4,44 +4,35 @@ Their snapshots are in Redis, put there by the store itself; the same positions,
 exchange's ledger, so that a boot reconciles without a difference.
 """
 
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
 from actors.domain.schema import SCHEMA
 from persistence.store import Change, Store
 from scripts.bench_row import check
-from scripts.bench_states import PRICE, Copies
-from scripts.bench_world import World
+from scripts.bench_states import START_AT, Copies, Layout
 
 SEED_OWNER = "bench-seed"
 SEED_BATCH = 1000
 
 
-def seed(built: World, copies: Copies, *, positions: bool = True) -> None:
-    """Put one open position into every slot: its snapshot in Redis, its truth in the exchange's ledger.
-
-    Without `positions` only the market has its price, and no shard an owner.
-    """
-    if positions:
-        seed_store(built, copies)
-    seed_ledger(built, copies, positions=positions)
-    built.saves.clear()
-
-
-def seed_store(built: World, copies: Copies) -> None:
-    """The snapshots, as a keeper saved them that is dead now."""
+def seed_store(store: Store, layout: Layout, copies: Copies) -> None:
+    """The snapshots of one position in each slot, as a keeper saved them that is dead now."""
     fills = len(copies.template.fills)
-    shards: dict[str, list[Change]] = {}
-    store, shard_of = built.store, built.layout.shard_of
-    for shard in sorted({shard_of(name) for name in built.layout.account_names()}):
+    waiting: dict[str, list[Change]] = {}
+    for shard in sorted({layout.shard_of(name) for name in layout.account_names()}):
         # Left held, by an owner that is proven dead: what a kill -9 leaves behind, and no takeover.
         store.take(shard, SEED_OWNER, 3600.0)
-        shards[shard] = []
-    for slot in built.layout.slots():
-        waiting = shards[shard_of(slot.account)]
+        waiting[shard] = []
+    for slot in layout.slots():
+        shard = layout.shard_of(slot.account)
         state = copies.state(slot, first_trade=slot.number * fills + 1)
-        waiting.append(Change(position_id=slot.position_id, schema=SCHEMA, grew_from=0, state=state))
-        if len(waiting) >= SEED_BATCH:
-            _save(store, shard_of(slot.account), waiting)
-    for shard, waiting in shards.items():
-        _save(store, shard, waiting)
+        waiting[shard].append(Change(position_id=slot.position_id, schema=SCHEMA, grew_from=0, state=state))
+        if len(waiting[shard]) >= SEED_BATCH:
+            _save(store, shard, waiting[shard])
+    for shard, rest in waiting.items():
+        _save(store, shard, rest)
 
 
 def _save(store: Store, shard: str, waiting: list[Change]) -> None:
@@ -61,43 +52,50 @@ _TRADE = (
 )
 
 
-def seed_ledger(built: World, copies: Copies, *, positions: bool = True) -> None:
-    """What the exchange knows of these positions, in one transaction."""
-    tables, at = built.exchange.tables, copies.template.updated_at
+def seed_ledger(tables: Any, layout: Layout, copies: Copies) -> None:
+    """What the exchange knows of these positions, in one transaction. `tables` are a paper exchange's."""
+    at = copies.template.updated_at
     remaining, entry = str(copies.template.remaining), str(copies.template.entry_price)
     with tables.transaction(durable=True):
-        for slot in built.layout.slots() if positions else ():
-            position = copies.state(slot)
-            numbers: dict[str, int] = {}
-            for intent in position["intents"]:
-                done = intent["status"] == "filled"
-                trigger = intent.get("trigger_price")
-                cursor = tables.execute(
-                    _ORDER,
-                    (
-                        slot.account,
-                        slot.symbol,
-                        intent["client_order_id"],
-                        intent["kind"],
-                        intent["side"],
-                        intent["quantity"],
-                        intent["quantity"] if done else "0",
-                        "filled" if done else "open" if intent["status"] == "resting" else "cancelled",
-                        int(intent["leg"] != "entry"),
-                        trigger,
-                        intent.get("trigger_source"),
-                        None if trigger is None else float(trigger),
-                        at,
-                    ),
+        for slot in layout.slots():
+            state = copies.state(slot)
+            numbers = {
+                intent["client_order_id"]: int(
+                    tables.execute(_ORDER, _order(slot.account, slot.symbol, intent, at)).lastrowid
                 )
-                numbers[intent["client_order_id"]] = int(cursor.lastrowid)
-            sides = {intent["client_order_id"]: intent["side"] for intent in position["intents"]}
-            for fill in position["fills"]:
+                for intent in state["intents"]
+            }
+            sides = {intent["client_order_id"]: intent["side"] for intent in state["intents"]}
+            for fill in state["fills"]:
                 order = fill["client_order_id"]
                 words = (fill["quantity"], fill["price"], fill["fee"], fill["at"])
                 tables.execute(_TRADE, (numbers[order], slot.account, slot.symbol, order, sides[order], *words))
             tables.execute("INSERT INTO positions VALUES (?,?,?,?)", (slot.account, slot.symbol, remaining, entry))
-        for symbol in built.layout.symbol_names():
-            price = str(copies.template.latest.mark) if copies.template.latest else str(PRICE)
-            values = (symbol, f'["walk",0,{at},"{price}"]', at, *[price] * 7, at)
+
+
+def _order(account: str, symbol: str, intent: Mapping[str, Any], at: int) -> tuple[object, ...]:
+    done, trigger = intent["status"] == "filled", intent.get("trigger_price")
+    return (
+        account,
+        symbol,
+        intent["client_order_id"],
+        intent["kind"],
+        intent["side"],
+        intent["quantity"],
+        intent["quantity"] if done else "0",
+        "filled" if done else "open" if intent["status"] == "resting" else "cancelled",
+        int(intent["leg"] != "entry"),
+        trigger,
+        intent.get("trigger_source"),
+        None if trigger is None else float(trigger),
+        at,
+    )
+
+
+def seed_market(tables: Any, symbols: Mapping[str, str], price: Decimal) -> None:
+    """Every symbol has had its first price. `symbols` has the cursor of each."""
+    text = str(price)
+    with tables.transaction(durable=True):
+        for symbol, cursor in symbols.items():
+            values = (symbol, cursor, START_AT, *[text] * 7, START_AT)
             tables.execute("INSERT OR REPLACE INTO market VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)

@@ -20,11 +20,11 @@ from actors.domain.model import IntentStatus, Side
 from actors.domain.plans import RUNNER, parse_plan
 from actors.messages import Opened, OpenRequest
 from actors.runtime.base import Ping, Pong, Ref, tell
+from scripts.bench_exchange import walk
 from scripts.bench_judge import LISTED, judge
 from scripts.bench_row import Bench, Result, Row, check, number, percentile, rss_bytes, wait_until
-from scripts.bench_seed import seed
-from scripts.bench_states import PRICE, QUANTITY, Copies, Layout, open_position
-from scripts.bench_world import CONCRETE, World, world
+from scripts.bench_states import QUANTITY, Copies, Layout, open_position
+from scripts.bench_world import World, world
 
 SAMPLE_SECONDS = 5.0
 PINGED = 200
@@ -199,11 +199,9 @@ def soak(bench: Bench, plan: Soak) -> Result:
     layout = plan.layout
     interval = Decimal(plan.symbols) / Decimal(plan.ticks)
     market = {
-        name: CONCRETE.WalkSettings(price=PRICE, volatility=plan.volatility, interval_seconds=interval, seed=name)
-        for name in layout.symbol_names()
+        name: walk(volatility=plan.volatility, interval_seconds=interval, seed=name) for name in layout.symbol_names()
     }
-    with world(bench.folder / "world", layout, market=market) as built:
-        seed(built, Copies(open_position()))
+    with world(bench.folder / "world", layout, copies=Copies(open_position()), market=market) as built:
         slots = {slot.position_id: (slot.account, slot.symbol) for slot in layout.slots()}
         ids = [(layout.shard_of(account), name) for name, (account, _) in slots.items()]
         replacements = Replacements(built, slots, ids)
@@ -233,7 +231,7 @@ def _watch(bench: Bench, plan: Soak, replacements: Replacements, samples: Sample
     built = replacements.built
     prober = built.runtime.spawn(Prober, samples.own)
     began = last = time.monotonic()
-    exchange, steps, cpu = built.exchange, built.exchange.steps, time.process_time()
+    exchange, ticks, cpu = built.exchange, built.exchange.ticks, time.process_time()
     built.saves.clear()
     every = min(SAMPLE_SECONDS, plan.minutes * 60 / 4)
     while time.monotonic() - began < plan.minutes * 60:
@@ -245,9 +243,9 @@ def _watch(bench: Bench, plan: Soak, replacements: Replacements, samples: Sample
         saved, batches = sum(count for count, _ in built.saves), len(built.saves)
         built.saves.clear()
         samples.saves.append(saved / (now - last))
-        samples.ticks.append((exchange.steps - steps) / (now - last))
+        samples.ticks.append((exchange.ticks - ticks) / (now - last))
         samples.cpu.append((time.process_time() - cpu) / (now - last))
-        steps, cpu = exchange.steps, time.process_time()
+        ticks, cpu = exchange.ticks, time.process_time()
         samples.rss.append((now - began, rss_bytes()))
         last = now
         _ping(built, prober)

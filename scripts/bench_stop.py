@@ -1,24 +1,23 @@
 """A stop that is crossed while 100,000 peaks are being saved: how long until its intent is durable.
 
-A whole house holds one real position. The peaks are saves of as many other positions of the same shards, told to the
-PersistenceActor at once; while it works them off, the position's stop is crossed. Its full close may leave before it is
-durable; what is measured is until the state with the intent is acknowledged, in flush intervals: the median time of one
-batch in the same run.
+A whole house holds one real position in each of ten shards. The peaks are saves of as many other positions of the same
+shards, told to the PersistenceActor at once; while it works them off, one price crosses all ten stops. A full close may
+leave before it is durable; what is measured is until the last of the ten states with the intent is acknowledged, in
+flush intervals: the median time of one batch in the same run.
 """
 
 import threading
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import pykka
 
-from actors.domain.model import Position
 from actors.domain.schema import SCHEMA
 from actors.runtime.base import Ref, tell
-from actors.venues.base import PricesUpdated
 from persistence.messages import Save, Saved
-from scripts.bench_latency import play
+from scripts.bench_exchange import FILE_SPEED, PriceFile, play
 from scripts.bench_row import (
     PATIENCE_SECONDS,
     Bench,
@@ -31,9 +30,8 @@ from scripts.bench_row import (
     times,
     wait_until,
 )
-from scripts.bench_seed import seed
-from scripts.bench_states import START_AT, Copies, Layout, Slot, open_position, trailing_position
-from scripts.bench_world import World, gateway_of, new_store, world
+from scripts.bench_states import Copies, Layout, Slot, open_position, trailing_position
+from scripts.bench_world import World, new_store, world
 
 PEAKS = 100_000
 SHARDS = 10
@@ -87,15 +85,14 @@ def flood(built: World, sender: Ref, copies: Copies, count: int) -> list[Save]:
     return found
 
 
-def closing(built: World, slot: Slot) -> bool:
-    """Whether the decision to close is acknowledged as durable."""
-    position: Position | None = built.running.directory.positions[slot.position_id].position
-    return position is not None and position.closing_reason is not None
+def closing(built: World) -> bool:
+    """Whether the decision to close is acknowledged as durable, for every position of the house."""
+    found = [built.running.directory.positions[slot.position_id].position for slot in built.layout.slots()]
+    return all(position is not None and position.closing_reason is not None for position in found)
 
 
-def once(built: World, peaks: int, slot: Slot, heard: Peaks, sender: Ref) -> float:
-    """Seconds from the crossing price to the acknowledged intent, in the middle of the flood."""
-    saves = flood(built, sender, Copies(trailing_position()), peaks)
+def once(built: World, saves: Sequence[Save], heard: Peaks, file: PriceFile) -> float:
+    """Seconds from the crossing price to the last acknowledged intent, in the middle of the flood."""
     heard.saved, heard.expected = 0, len(saves)
     heard.done.clear()
     built.saves.clear()
@@ -103,10 +100,8 @@ def once(built: World, peaks: int, slot: Slot, heard: Peaks, sender: Ref) -> flo
         tell(built.running.persistence, save)
     # Not before the first of them are saved: the stop shall come in the middle of it.
     wait_until(lambda: heard.saved > 0, "the first peaks")
-    quote = play(built, slot.symbol, CROSSED, START_AT + 60_000_000)
-    began = time.perf_counter()
-    tell(gateway_of(built, slot.account), PricesUpdated(symbol=slot.symbol, quote=quote))
-    while not closing(built, slot):
+    began = play(built.exchange, file, CROSSED)
+    while not closing(built):
         check(time.perf_counter() - began < PATIENCE_SECONDS, "the stop is not durable")
         time.sleep(0.0005)
     took = time.perf_counter() - began
@@ -120,19 +115,21 @@ def run(bench: Bench) -> Result:
     """One flood, one stop."""
     peaks = bench.size(PEAKS, 400)
     layout = Layout(positions=SHARDS, symbols=1, shards=SHARDS)
-    with world(bench.folder / "world", layout) as built:
-        seed(built, Copies(open_position()))
+    file = PriceFile.begun(bench.folder / "prices.csv")
+    market, copies = {layout.symbol_names()[0]: file.settings}, Copies(open_position())
+    with world(bench.folder / "world", layout, copies=copies, market=market, speed=FILE_SPEED) as built:
         built.boot()
         idle_again()
         sender = built.runtime.spawn(Peaks)
-        took = once(built, peaks, next(layout.slots()), _peaks[-1], sender)
+        saves = flood(built, sender, Copies(trailing_position()), peaks)
+        took = once(built, saves, _peaks[-1], file)
         batches = [seconds for count, seconds in built.saves if count > 1]
         _check(built, peaks)
         built.runtime.stop(sender, 5.0)
     interval = median(batches)
     ratio = took / interval
     row = Row(
-        what=f"a stop during {peaks:,} saves of peaks",
+        what=f"the slowest of {SHARDS} stops during {peaks:,} saves of peaks",
         measured=f"intent durable after {milliseconds(took)}",
         against=f"flush interval (median batch): {milliseconds(interval)}",
         ratio=times(ratio),

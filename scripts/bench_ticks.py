@@ -22,12 +22,13 @@ from actors.domain.model import Position, Quote
 from actors.domain.watch import watch_of
 from actors.market import MarketActor, MarketParts
 from actors.runtime.base import Ping, Pong, Ref, Runtime, tell
+from actors.runtime.pool import PoolRuntime
 from actors.settings import AccountSettings
 from actors.traffic import Register
 from actors.venues.base import PricesUpdated
 from scripts.bench_row import PATIENCE_SECONDS, Bench, Result, Row, check, median, number, spent, times, wait_until
 from scripts.bench_states import PRICE, open_position, trailing_position, with_stop_at
-from scripts.bench_world import logging_to, runtime_class
+from scripts.bench_world import logging_to
 
 SYMBOL = "BTC/USDT:USDT"
 BATCH = 100
@@ -85,7 +86,7 @@ class Market:
     """A MarketActor with N registrations, on a runtime of its own."""
 
     def __init__(self, kind: str, positions: int) -> None:
-        self.runtime: Runtime = runtime_class()()
+        self.runtime: Runtime = PoolRuntime()
         self.counter: Ref = self.runtime.spawn(Counter)
         wait_until(lambda: bool(_counters), "the counter")
         self.counted = _counters.pop()

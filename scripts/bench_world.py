@@ -3,95 +3,32 @@
 scripts/bench_seed.py puts positions into it before it boots.
 """
 
-import importlib
-import importlib.util
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from actors.domain.model import Position
 from actors.domain.schema import SCHEMA, known_fields
 from actors.runtime.base import Ref, Runtime
-from actors.runtime.threads import ThreadRuntime
+from actors.runtime.pool import PoolRuntime
 from actors.settings import AccountSettings
-from actors.venues.base import OrderRequest
 from persistence.failure_log import MemoryFailureLog
 from persistence.store import Store
+from scripts.bench_exchange import CONCRETE, BenchExchange, cursor_of, settings_of, standstill
 from scripts.bench_row import check, wait_until
-from scripts.bench_states import ORDER_TAG, PRICE, START_AT, Layout, instrument
+from scripts.bench_seed import seed_ledger, seed_market, seed_store
+from scripts.bench_states import ORDER_TAG, PRICE, Copies, Layout
 from service import bootstrap, logs
-from tests.simulation.house import WatchedExchange
-
-# Only service/bootstrap.py names a concrete venue, store or server (tests/test_tidy.py), so they are taken from there.
-# What a module merely imports is no export of it to mypy: hence Any.
-CONCRETE: Any = bootstrap
-MOST_BY_THREADS = 2000
-_WALK_STANDS_STILL = Decimal(10_000_000)
-
-
-def runtime_class() -> Any:
-    """The runtime of many actors on few threads; a thread for each actor where this commit has no pool yet."""
-    if importlib.util.find_spec("actors.runtime.pool") is None:
-        return ThreadRuntime
-    return vars(importlib.import_module("actors.runtime.pool"))["PoolRuntime"]
-
-
-class _Unheard(list[Any]):
-    """A list that keeps nothing: half an hour of orders would weigh more than what is measured."""
-
-    def append(self, _item: Any) -> None:
-        """Forget it."""
-
-
-class BenchExchange(WatchedExchange):
-    """The paper exchange with a stop watch: when a price was played, when orders came, and a market that can pause."""
-
-    def __init__(self, settings: Any) -> None:
-        super().__init__(settings)
-        self.accepted, self.asked = _Unheard(), _Unheard()
-        self.paused = False
-        self.steps = 0
-        self.played_at = 0.0
-        self.price = Decimal(0)
-        self.recording = False
-        self.executed_at: list[float] = []
-
-    def step(self, tick: Any) -> Any:
-        """Play a price, unless the market pauses; the exchange's actor tries again a second later."""
-        if self.paused:
-            raise sqlite3.OperationalError("the market pauses")
-        found = super().step(tick)
-        self.played_at, self.price = time.perf_counter(), tick.quote.mark
-        self.steps += 1
-        return found
-
-    def submit(self, request: OrderRequest, now: int) -> Any:
-        """Take an order; while recording, note when a market order was executed."""
-        read = super().submit(request, now)
-        if self.recording and request.trigger_price is None:
-            self.executed_at.append(time.perf_counter())
-        return read
-
-    @property
-    def lock(self) -> Any:
-        """For whoever writes the rows while the exchange is at work."""
-        return self._lock
-
-    @property
-    def tables(self) -> Any:
-        """The rows, for bulk writing and for judging."""
-        return self._tables
+from service.memory import BootMemory
 
 
 @dataclass(slots=True)
 class World:
-    """What a measurement has built up. `floor` is the paper exchange's; a venue for each account."""
+    """What a measurement has built up; a venue for each account, all on one floor of the exchange."""
 
     folder: Path
     layout: Layout
@@ -102,6 +39,7 @@ class World:
     venues: dict[str, Any]
     house: bootstrap.House | None = None
     saves: list[tuple[int, float]] = field(default_factory=list)
+    memory: BootMemory | None = None
     on_event: Callable[[Mapping[str, Any]], None] = lambda _: None
 
     def assemble(self, *, health_seconds: float = 10.0) -> bootstrap.House:
@@ -128,6 +66,9 @@ class World:
     def boot(self, *, health_seconds: float = 10.0) -> float:
         """Assemble, boot, and wait until everything is live; how long that took, in seconds."""
         house = self.assemble(health_seconds=health_seconds)
+        # As service/bootstrap.py has it.
+        self.memory = BootMemory(self._resumed)
+        self.memory.begin()
         began = time.perf_counter()
         house.boot()
         self.wait_live()
@@ -135,15 +76,12 @@ class World:
 
     def wait_live(self) -> None:
         """Wait until every account is reconciled and every feed is fresh."""
-        house = self.running
-        accounts = self.layout.accounts
-        found = house.directory.accounts
+        wait_until(self._resumed, "every account reconciled")
+        wait_until(lambda: not self.running.directory.reasons_not_ready(), "prices resumed")
 
-        def reconciled() -> bool:
-            return len(found) == accounts and all(status.reconciled for status in list(found.values()))
-
-        wait_until(reconciled, "every account reconciled")
-        wait_until(lambda: not house.directory.reasons_not_ready(), "prices resumed")
+    def _resumed(self) -> bool:
+        found = self.running.directory.accounts
+        return len(found) == self.layout.accounts and all(status.reconciled for status in list(found.values()))
 
     @property
     def running(self) -> bootstrap.House:
@@ -200,45 +138,42 @@ class TimedStore:
         return outcome
 
 
-def affordable(positions: int) -> int:
-    """As many as this commit's runtime can carry: with a thread for each actor, a few thousand."""
-    return min(positions, MOST_BY_THREADS) if runtime_class() is ThreadRuntime else positions
-
-
 @contextmanager
 def world(
-    folder: Path, layout: Layout, *, market: Mapping[str, Any] | None = None, speed: float = 1.0, keep: bool = False
+    folder: Path,
+    layout: Layout,
+    *,
+    copies: Copies | None = None,
+    market: Mapping[str, Any] | None = None,
+    speed: float = 1.0,
+    keep: bool = False,
 ) -> Iterator[World]:
     """An embedded Redis, a paper exchange with a ledger, and a runtime; all of it ends with the measurement.
 
-    `market` has the settings of a symbol's market; without it every price stands still. With `keep` the Redis goes on:
-    it was started by another process, to which it belongs.
+    With `copies` a position is there in every slot. `market` has the settings of each symbol's market; without it every
+    price stands still. With `keep` Redis and ledger are another process's, and are left as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.jsonl").open("wb") as log, logging_to(log):
         server = CONCRETE.EmbeddedRedis(folder)
-        used: Any = Spawned(runtime_class()())
+        runtime = Spawned(PoolRuntime())
         try:
             saves: list[tuple[int, float]] = []
-            store = TimedStore(new_store(server.ensure()), saves)
-            settings = CONCRETE.PaperSettings(
-                path=folder / "exchange.sqlite",
-                market=CONCRETE.MarketSettings(
-                    symbols={name: (market or {}).get(name) or standstill() for name in layout.symbol_names()}
-                ),
-                instruments=tuple(instrument(name) for name in layout.symbol_names()),
-                speed=speed,
-            )
+            store: Any = TimedStore(new_store(server.ensure()), saves)
+            prices = market or {name: standstill() for name in layout.symbol_names()}
+            settings = settings_of(folder, prices, speed)
+            if not keep:
+                _seed(store, settings, layout, copies)
+            saves.clear()
             exchange = BenchExchange(settings)
-            venues = _venues(layout, settings, used, exchange)
             built = World(
                 folder=folder,
                 layout=layout,
-                runtime=used,
+                runtime=runtime,
                 redis=server,
                 store=store,
                 exchange=exchange,
-                venues=venues,
+                venues=_venues(layout, settings, runtime, exchange),
                 saves=saves,
             )
             yield built
@@ -246,9 +181,20 @@ def world(
                 _end(built, built.house)
             store.close()
         finally:
-            used.close()
+            runtime.close()
             if not keep:
                 server.stop()
+
+
+def _seed(store: Store, settings: Any, layout: Layout, copies: Copies | None) -> None:
+    """Before the exchange opens its ledger for good: it may keep in mind what it has read."""
+    exchange = BenchExchange(settings)
+    cursors = {name: cursor_of(source) for name, source in settings.market.symbols.items()}
+    seed_market(exchange.tables, cursors, PRICE)
+    if copies is not None:
+        seed_ledger(exchange.tables, layout, copies)
+        seed_store(store, layout, copies)
+    exchange.close()
 
 
 def _end(built: World, house: bootstrap.House) -> None:
@@ -256,10 +202,12 @@ def _end(built: World, house: bootstrap.House) -> None:
     built.exchange.paused = True
     reply = built.runtime.reply()
     house.supervisor.tell(CONCRETE.DrainService(reply=reply))
-    reply.get(timeout=300)
+    reply.get(timeout=600)
     for ref in (house.health, house.supervisor, house.persistence):
         built.runtime.stop(ref, 10.0)
     built.exchange.close()
+    if built.memory is not None:
+        built.memory.end()
 
 
 def _venues(layout: Layout, settings: Any, runtime: Runtime, exchange: BenchExchange) -> dict[str, Any]:
@@ -272,13 +220,6 @@ def _venues(layout: Layout, settings: Any, runtime: Runtime, exchange: BenchExch
         floor = venue.floor
         venues[name] = venue
     return venues
-
-
-def standstill() -> Any:
-    """A market whose second price is months away."""
-    return CONCRETE.WalkSettings(
-        price=PRICE, interval_seconds=_WALK_STANDS_STILL, start=START_AT, spread_percent=Decimal(0)
-    )
 
 
 def new_store(url: str) -> Any:
@@ -300,10 +241,3 @@ def logging_to(log: Any) -> Iterator[None]:
 def _nowhere() -> Any:
     """For the rest of the process."""
     return Path("/dev/null").open("wb")
-
-
-def gateway_of(built: World, account: str) -> Ref:
-    """The actor that hears what the exchange tells an account."""
-    door = vars(built.venues[account])["_door"]
-    listener: Ref = door.listener
-    return listener

@@ -64,6 +64,50 @@ def test_secrets_are_taken_out_wherever_they_stand(stream: io.BytesIO) -> None:
     assert entry["nested"]["list"][1] == "see [hidden]"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"note": "see s3cret-value"},
+        {"s3cret-value": 1},
+        {"token": "visible"},
+        {"phase": Phase.OPEN, "note": "s3cret-value"},
+        {"note": "plain", "list": ["s3cret-value"]},
+    ],
+)
+def test_a_line_that_looks_harmless_is_still_looked_at(stream: io.BytesIO, fields: dict[str, Any]) -> None:
+    """Also after the same fields were harmless, and whatever else is in the line."""
+    log = structlog.get_logger()
+    log.info("x", note="plain", phase=Phase.OPEN, count=1, price=Decimal(1), nothing=None)
+    log.info("x", **fields)
+    assert b"s3cret-value" not in stream.getvalue()
+    assert b"visible" not in stream.getvalue()
+    assert "hidden" in json.dumps(entries(stream)[1])
+
+
+def test_a_secret_that_is_registered_later_is_looked_for_in_known_names_too(stream: io.BytesIO) -> None:
+    """What was harmless is judged anew."""
+    structlog.get_logger().info("x", **{"new-secret-name": 1})
+    logs.redaction.register(["new-secret"])
+    structlog.get_logger().info("x", **{"new-secret-name": 1})
+    assert stream.getvalue().count(b"new-secret") == 1
+
+
+def test_a_level_is_named_as_ever(stream: io.BytesIO) -> None:
+    """By structlog's own words, whatever the method was called, and whatever a field is called."""
+    log = structlog.get_logger()
+    log.warning("x", level=7)
+    log.exception("x", exc_info=None)
+    log.critical("x")
+    assert [entry["level"] for entry in entries(stream)] == ["warning", "error", "critical"]
+
+
+def test_a_second_has_its_own_text() -> None:
+    """And keeps it only as long as it lasts."""
+    seconds = logs._Seconds()
+    for second, text in ((0, "1970-01-01T00:00:00"), (0, "1970-01-01T00:00:00"), (61, "1970-01-01T00:01:01")):
+        assert seconds.text(second) == text
+
+
 def test_a_traceback_is_a_field_without_secrets(stream: io.BytesIO) -> None:
     """On one line, as everything else."""
     try:

@@ -168,7 +168,7 @@ class PersistenceActor(pykka.ThreadingActor):
     def _on_tapes_due(self, message: _TapesDue) -> None:
         book = self._books.get(message.shard)
         if book is not None:
-            book.tapes.timer_set, book.tapes.due = False, bool(book.tapes.waiting)
+            book.tapes.timer_set = False
             self._turns.ask(message.shard)
 
     def _is_urgent(self, shard: str) -> bool:
@@ -177,7 +177,7 @@ class PersistenceActor(pykka.ThreadingActor):
 
     def _on_flush(self) -> None:
         book = self._books.get(self._turns.take() or "")
-        if book is not None and (book.unsaved or book.tapes.due):
+        if book is not None and (book.unsaved or book.tapes.waiting):
             if not self._reach.ok:
                 outage = self._reach.outage or Outage.OTHER
                 self._reports.spill(book, StoreUnreachable("the store is out of reach", outage=outage))

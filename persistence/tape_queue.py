@@ -28,7 +28,6 @@ class TapeQueue:
 
     waiting: dict[str, WaitingTape] = field(default_factory=dict)
     batch: dict[str, WaitingTape] = field(default_factory=dict)
-    due: bool = False
     timer_set: bool = False
     reported: bool = False
 
@@ -44,7 +43,7 @@ class TapeQueue:
 
     def freeze(self) -> None:
         """They travel with the batch that begins."""
-        self.batch, self.waiting, self.due = self.waiting, {}, False
+        self.batch, self.waiting = self.waiting, {}
 
     def thaw(self) -> None:
         """They were not saved: they wait again, where no newer one does."""
@@ -63,4 +62,4 @@ class TapeQueue:
 
     def abandon(self) -> None:
         """They are not ours to save any more."""
-        self.waiting, self.batch, self.due = {}, {}, False
+        self.waiting, self.batch = {}, {}

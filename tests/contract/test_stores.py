@@ -497,6 +497,18 @@ def test_membership_is_written_where_it_changes(world: World) -> None:
     assert world.members() == {"a", "b"}
 
 
+def test_a_closed_position_is_not_known_to_be_listed(world: World) -> None:
+    """Not even when somebody put the very bytes back that it had while it was."""
+    store = world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change("a"), change("b")])
+    opened = world.get("a")
+    store.save(SHARD, epoch, [change("a", 1, closed=True)])
+    world.put("a", opened)
+    store.save(SHARD, epoch, [change("a", 1)])
+    assert world.members() == {"a", "b"}
+
+
 def test_tapes_are_saved_without_a_position(world: World) -> None:
     """One revision of the fence, nothing else; a newer one replaces an older, of its symbol alone."""
     store = world.store()
@@ -921,6 +933,24 @@ def test_a_closed_position_that_is_still_listed_is_noticed(
     monkeypatch.setattr(connection_of(store), "_exchange", stays_listed)
     with pytest.raises(SnapshotUnknown):
         store.save(SHARD, epoch, [change(grew_from=2, closed=True), change("q", 2)])
+
+
+def test_a_tape_that_was_not_listed_is_not_called_saved(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next boot would not find it."""
+    store = redis_world.store()
+    epoch = take(store)
+    exchange = connection_of(store)._exchange
+
+    def never_listed(commands: Any) -> Any:
+        mine = ("SADD", f"ek:{{{SHARD}}}:symbols")
+        return exchange([("PING",) if command[:2] == mine else command for command in commands])
+
+    monkeypatch.setattr(connection_of(store), "_exchange", never_listed)
+    outcome = store.save(SHARD, epoch, [change()], {"BTC": b"tape"})
+    assert list(outcome.saved) == ["p"]
+    assert outcome.unsaved_tapes
 
 
 def test_tapes_are_read_back_too(redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persistence.codec import (
@@ -44,6 +44,7 @@ def a_snapshot(**fields: Any) -> Snapshot:
     return Snapshot(**(given_fields | fields))
 
 
+@settings(deadline=None)
 @given(schema=COUNTS, version=COUNTS, epoch=COUNTS, write_id=st.text(max_size=40), state=STATES)
 def test_a_snapshot_comes_back_as_it_was(
     schema: int, version: int, epoch: int, write_id: str, state: dict[str, Any]
@@ -53,6 +54,7 @@ def test_a_snapshot_comes_back_as_it_was(
     assert decode_snapshot("p", encode_snapshot(snapshot)) == snapshot
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
     """No bytes raise anything but SnapshotCorrupt, whatever they are taken for."""
@@ -67,6 +69,7 @@ def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
             decode()
 
 
+@settings(deadline=None)
 @given(state=STATES, data=st.data())
 def test_a_damaged_snapshot_never_raises_anything_else(state: dict[str, Any], data: st.DataObject) -> None:
     """One byte changed or the end cut off: a snapshot or SnapshotCorrupt, nothing else."""
@@ -132,6 +135,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(state=st.dictionaries(st.text(max_size=3) | st.binary(max_size=2) | st.integers(0, 3), ANYTHING, max_size=4))
 def test_a_state_is_refused_or_comes_back_equal(state: Any) -> None:
     """Nothing is ever written that a later boot could not read, or would read as something else."""

@@ -9,6 +9,7 @@ from persistence.failure_log import SPILLED
 from persistence.memory_store import MemoryServer
 from persistence.messages import Drain, Save, Saved, SaveTapes, ShardTaken, TakeShard, TapesSaved
 from persistence.shard_book import SOFT_LIMIT, ShardBook
+from persistence.store import Snapshot
 from persistence.tape_queue import TAPE_SECONDS
 from tests.unit.test_persistence_actor import SHARD, Keeper, Receiver, Reply, save
 
@@ -201,6 +202,22 @@ def test_an_outage_spills_the_first_soft_state_and_every_decision(owner: Keeper)
     assert owner.log.spills(SHARD) == {}
 
 
+@pytest.mark.parametrize("is_soft", [True, False])
+def test_a_spill_is_not_taken_back_while_a_newer_state_waits(is_soft: bool) -> None:
+    """Whichever kind it is: only once nothing of the position waits is there nothing left to replay."""
+    keeper = Keeper()
+    book = ShardBook(SHARD, 1, keeper.supervisor.ref, 0.0)
+    book.add(save(keeper, 1))
+    assert len(list(book.new_spills(OSError()))) == 1
+    for change in (1, 2):
+        book.freeze(10)
+        if change == 1:
+            book.add(save(keeper, 2, soft=is_soft))
+        stored = Snapshot(position_id="p", schema=1, version=change, epoch=1, write_id="w", state={})
+        book.finish({"p": stored})
+        assert len(list(book.settled_spills({"p": stored}))) == (change == 2)
+
+
 def test_a_soft_state_that_waits_is_saved_before_its_position_is_read_or_left(owner: Keeper) -> None:
     """Drained like everything else."""
     done = Reply()
@@ -328,6 +345,9 @@ def test_tapes_that_are_refused_cost_no_position_its_acknowledgement(owner: Keep
     assert market.told == []
     assert owner.reachable == []
     owner.server.shard(SHARD).tapes_refuse = ""
+    owner.sleep(1.0)
+    assert stored_tapes(owner) == {"BTC": b"t"}
+    assert market.told == [TapesSaved(shard=SHARD, epoch=1, marks={"BTC": 1})]
     owner.tell(tapes(market, ETH=1), Drain(reply=done))
     assert done.value is True
     assert stored_tapes(owner) == {"BTC": b"t", "ETH": b"t"}

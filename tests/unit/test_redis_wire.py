@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import BusyLoadingError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -40,6 +40,7 @@ def read(raw: bytes) -> Any:
         return found.read()
 
 
+@settings(deadline=None)
 @given(commands=st.lists(st.lists(ARGUMENTS, min_size=1, max_size=6), min_size=1, max_size=4))
 def test_commands_go_out_as_the_library_would_send_them(commands: list[list[Any]]) -> None:
     """Byte for byte, whatever the arguments are."""
@@ -124,6 +125,7 @@ def test_what_is_not_the_protocol_is_said_to_be_none(raw: bytes) -> None:
         read(raw)
 
 
+@settings(deadline=None)
 @given(raw=st.lists(st.sampled_from([b"*", b"$", b":", b"+", b"-", b"1", b"2", b"a", b"\r\n", b"\xff"]), max_size=30))
 def test_no_bytes_raise_anything_else(raw: list[bytes]) -> None:
     """Only what the connection is closed over."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persistence.codec import MAX_SNAPSHOT_BYTES
@@ -14,12 +14,14 @@ from persistence.tape import decode_tape, encode_tape
 from tests.unit.test_codec import STATES
 
 
+@settings(deadline=None)
 @given(plain=STATES)
 def test_a_tape_comes_back_as_it_was(plain: dict[str, Any]) -> None:
     """Whatever can be written reads back equal."""
     assert decode_tape(encode_tape(plain)) == plain
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
     """A tape costs nobody anything but itself."""
@@ -27,6 +29,7 @@ def test_arbitrary_bytes_are_corrupt_and_nothing_else(raw: bytes) -> None:
         decode_tape(raw)
 
 
+@settings(deadline=None)
 @given(plain=STATES, data=st.data())
 def test_any_changed_byte_is_noticed(plain: dict[str, Any], data: st.DataObject) -> None:
     """Numbers that are off by one bit would be extremes that never were."""

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.domain import events, model, plain, schema
-from actors.domain.model import Level, LevelKind, Plan, Position, Record
+from actors.domain.model import IntentStatus, Level, LevelKind, OrderKind, Plan, Position, Record
 from actors.domain.plans import RUNNER
 from actors.domain.records import changed
-from tests.unit.driver import D, opened
+from actors.domain.step import Step
+from tests.unit.driver import D, opened, quote
 
 QUICK = settings(
     max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -227,3 +228,64 @@ def test_unsaved_fields_are_neither_written_nor_read() -> None:
     loaded = schema.load({**state, "latest": {"at": 1}, "reconciling": True}, schema.SCHEMA)
     assert (loaded.latest, loaded.reconciling, loaded.extra) == (None, False, None)
     assert isinstance(loaded, Position)
+
+
+def test_a_position_that_was_looked_at_stays_as_it_is() -> None:
+    """A rule may keep what it has seen and go on changing: values never change under anybody's hands."""
+    position = opened(RUNNER).position
+    step = Step(position)
+    assert step.position is position
+    step.change(disputed=True)
+    first = step.position
+    step.change(disputed=False, remaining=D(1))
+    step.change_target(1, hit=True)
+    second = step.position
+    assert (position.disputed, first.disputed, second.disputed) == (False, True, False)
+    assert (first.remaining, second.remaining) == (position.remaining, D(1))
+    assert (first.targets[0].hit, second.targets[0].hit) == (False, True)
+    assert first == replace(position, disputed=True)
+    with pytest.raises(KeyError):
+        step.change(colour="green")
+
+
+def test_only_a_latest_price_leaves_a_position_what_it_is() -> None:
+    """What began a step and was merely shown a price needs no comparison; one that was changed does."""
+    position, latest = opened(RUNNER).position, quote("100.5")
+    step = Step(position)
+    step.see(latest)
+    assert step.position is step.before
+    assert step.position == position
+    assert step.position.latest is latest
+    step.change(disputed=True)
+    step.see(quote("101"))
+    assert step.position is not step.before
+    assert step.position != position
+
+
+@QUICK
+@given(random=seeds)
+def test_a_census_counts_what_the_rules_would_look_for(random: Random) -> None:
+    """One pass over the intents says what many said before; and it is made anew when they change."""
+    position = record_of(Position, random)
+    step = Step(position)
+    for _ in range(2):
+        intents = step.position.intents
+        census = step.census()
+        assert census.planned == any(intent.status is IntentStatus.PLANNED for intent in intents)
+        assert census.limits == any(intent.kind is OrderKind.LIMIT for intent in intents)
+        assert census.residents == [i for i in intents if i.resident and not i.status.terminal]
+        exits = [i for i in intents if not i.resident and i.leg != "entry"]
+        assert census.exit_live == any(
+            not intent.status.terminal and intent.status is not IntentStatus.PLANNED for intent in exits
+        )
+        step.plan_order(1, random.choice(["entry", "resident-7", "target-1"]), model.Reason.ENTRY, D(1))
+        step.change_intent(step.position.intents[-1].client_order_id, status=random.choice(list(IntentStatus)))
+
+
+@pytest.mark.parametrize("status", IntentStatus)
+def test_an_intent_has_ended_when_its_status_is_terminal(status: IntentStatus) -> None:
+    """Said twice, because every rule asks; so it must be said alike."""
+    intent = record_of(model.Intent, Random(1))
+    intent = replace(intent, status=status)
+    assert intent.ended == status.terminal
+    assert intent.live == (not status.terminal and status is not IntentStatus.PLANNED)

@@ -10,11 +10,11 @@ stuck in a library cannot keep the process from ending: what matters is saved.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import queue
 import threading
-from collections import deque
 from typing import Any, Final
 
 import pykka
@@ -26,7 +26,18 @@ from actors.runtime import pool_registry
 from actors.runtime.base import Ref
 from actors.runtime.hosting import hosted
 from actors.runtime.pool_future import PoolFuture
-from actors.runtime.pool_mailbox import ADMITTED, ENDED, NEW, STARTED, Groundwork, Mailbox, Pooled, TurnOver, Urns
+from actors.runtime.pool_mailbox import (
+    ADMITTED,
+    ENDED,
+    NEW,
+    STARTED,
+    Groundwork,
+    Mailbox,
+    Pooled,
+    Queue,
+    TurnOver,
+    Urns,
+)
 from actors.runtime.pool_threads import Threads, Worker, current_worker, lent, wait_limit
 from actors.runtime.system_clock import SystemClock
 from actors.runtime.threads import ThreadRuntime
@@ -48,27 +59,15 @@ class PoolRuntime:
         pool_registry.install()
         self._clock = SystemClock()
         self._own = ThreadRuntime(clock=self._clock, inbox_class=queue.SimpleQueue, future_class=PoolFuture)
-        self._ready: deque[Mailbox] = deque()
-        self._busy: dict[Mailbox, object] = {}
-        self._threads = Threads(
+        self._queue = Queue()
+        self._threads = self._queue.attention = Threads(
             f"pool{next(_numbers)}",
-            self._ready,
+            self._queue.ready,
             self._take_turns,
             workers=workers or default_workers(),
             most=most_threads,
         )
         self._urns = Urns()
-        self._mailbox_class: type[Mailbox] = type(
-            "Mailbox",
-            (Mailbox,),
-            {
-                "__slots__": (),
-                "attention": self._threads,
-                "endings": {},
-                "claim": self._busy.setdefault,
-                "make_ready": self._ready.append,
-            },
-        )
         self._classes: dict[type[pykka.ThreadingActor], type[pykka.ThreadingActor]] = {}
 
     @property
@@ -91,7 +90,7 @@ class PoolRuntime:
                 "_hosted_clock": self._clock,
                 "_pool": self,
                 "_pool_urns": self._urns,
-                "_create_actor_inbox": staticmethod(self._mailbox_class),
+                "_create_actor_inbox": staticmethod(functools.partial(Mailbox, self._queue)),
                 "_create_future": staticmethod(PoolFuture),
             }
             cls = self._classes[actor_class] = hosted(actor_class, Pooled, namespace, Groundwork)
@@ -128,9 +127,9 @@ class PoolRuntime:
         mailbox.actor = actor
         mailbox.phase = ADMITTED
         # What its constructor told itself may have queued it already, and will have been left alone.
-        if self._busy.setdefault(mailbox, actor) is not actor:
+        if self._queue.claim(mailbox, actor) is not actor:
             return
-        self._ready.append(mailbox)
+        self._queue.make_ready(mailbox)
         if not self._threads.calm:
             try:
                 self._threads.attend()
@@ -141,7 +140,7 @@ class PoolRuntime:
 
     def _take_turns(self, worker: Worker) -> None:
         """Run actors until none is ready, or this thread is one too many."""
-        take, give_back, busy = self._ready.popleft, self._ready.append, self._busy
+        take, give_back, busy = self._queue.ready.popleft, self._queue.make_ready, self._queue.busy
         while not worker.surplus:
             try:
                 mailbox = take()
@@ -180,27 +179,26 @@ class PoolRuntime:
 
     def _claim_again(self, mailbox: Mailbox) -> None:
         mark = object()
-        if self._busy.setdefault(mailbox, mark) is mark:
-            self._ready.append(mailbox)
+        if self._queue.claim(mailbox, mark) is mark:
+            self._queue.make_ready(mailbox)
 
     def _leave_alone(self, mailbox: Mailbox) -> None:
         # Its actor told itself something in its constructor, which still runs, or has failed.
-        del self._busy[mailbox]
+        del self._queue.busy[mailbox]
         if mailbox.phase != NEW:
             self._claim_again(mailbox)
 
     # -- endings -------------------------------------------------------------------------------------------------------
 
     def _end(self, mailbox: Mailbox, actor: pykka.Actor) -> None:
-        while True:
-            mailbox.forget_taken()
-            try:
-                actor._actor_loop_teardown()
-                break
-            except TurnOver:
-                continue
-            except Exception:  # noqa: BLE001 - an asker that was answered already; the others must be answered too.
-                _log.exception("pool.answer_refused", actor=actor.actor_urn)
+        mailbox.forget_taken()
+        try:
+            actor._actor_loop_teardown()
+        except TurnOver:
+            # More of them wait than one turn handles. The rest is answered late.
+            pass
+        except Exception:  # noqa: BLE001 - an asker that was answered already; the others must be answered too.
+            _log.exception("pool.answer_refused", actor=actor.actor_urn)
         mailbox.actor = None
         mailbox.phase = ENDED
         self._release_waiting(mailbox)
@@ -214,7 +212,7 @@ class PoolRuntime:
     def _wait_for_end(self, mailbox: Mailbox, timeout_seconds: float) -> None:
         gate = threading.Lock()
         gate.acquire()
-        gates = mailbox.endings.setdefault(mailbox, [])
+        gates = mailbox.queue.endings.setdefault(mailbox, [])
         gates.append(gate)
         # Whoever ends it looks for gates after it has ended; so this looks for the end after its gate is there.
         if mailbox.phase == ENDED:
@@ -227,14 +225,15 @@ class PoolRuntime:
                 gates.remove(gate)
 
     def _release_waiting(self, mailbox: Mailbox) -> None:
-        for gate in mailbox.endings.pop(mailbox, ()):
+        for gate in mailbox.queue.endings.pop(mailbox, ()):
             gate.release()
 
 
 def _answer_late(mailbox: Mailbox) -> None:
     """Answer what came in when the actor had ended. pykka leaves whoever asks in that moment waiting for ever."""
-    while mailbox.waiting:
-        envelope = mailbox.waiting.pop(0)
+    waiting = mailbox.waiting[:]
+    del mailbox.waiting[: len(waiting)]
+    for envelope in waiting:
         if type(envelope) is not Envelope or envelope.reply_to is None:
             continue
         # Somebody may have answered it already; there is nobody to tell.

@@ -11,6 +11,7 @@ import itertools
 import threading
 import uuid
 import weakref
+from collections import deque
 from typing import Any, ClassVar, Final, Protocol, cast
 
 import pykka
@@ -57,6 +58,19 @@ class Scheduler(Protocol):
         """Let an actor run that pykka has made and registered."""
 
 
+class Queue:
+    """What the mailboxes of one pool share: whose turn is next, who is claimed, and who waits for whose end."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Mailbox] = deque()
+        self.busy: dict[Mailbox, object] = {}
+        self.endings: dict[Mailbox, list[threading.Lock]] = {}
+        self.attention: Attention
+        self.make_ready = self.ready.append
+        # One step for every thread: whoever reads its own mark back has put it there.
+        self.claim = self.busy.setdefault
+
+
 class Mailbox:
     """The messages of one actor, and the flag that says it has stopped (pykka's `actor_stopped`, a threading.Event).
 
@@ -65,15 +79,10 @@ class Mailbox:
     would move all others each time. Only the thread that runs the turn writes anything but the end of the list.
     """
 
-    __slots__ = ("_event", "actor", "phase", "processed", "stopped", "taken", "waiting")
+    __slots__ = ("_event", "actor", "phase", "processed", "queue", "stopped", "taken", "waiting")
 
-    # Set on a subclass for each pool, so that no mailbox has to carry them.
-    endings: ClassVar[dict["Mailbox", list[threading.Lock]]]  # who waits for the end of which
-    attention: ClassVar[Attention]
-    claim: ClassVar[Any]
-    make_ready: ClassVar[Any]
-
-    def __init__(self) -> None:
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
         self.actor: pykka.Actor | None = None
         self.phase: int = NEW
         self.waiting: list[Any] = []  # Envelopes of asks, and messages that were told as they are.
@@ -85,12 +94,11 @@ class Mailbox:
     def put(self, envelope: Envelope[Any], /) -> None:
         """Take a message in, and see to it that somebody handles it. Holds no lock: any thread or signal may call."""
         self.waiting.append(envelope)
-        # `claim` is a dict's setdefault, one step: whoever reads its own mark back has put it there.
-        mark = object()
-        if self.claim(self, mark) is mark:
-            self.make_ready(self)
-            if not self.attention.calm:
-                self.attention.attend()
+        queue, mark = self.queue, object()
+        if queue.claim(self, mark) is mark:
+            queue.make_ready(self)
+            if not queue.attention.calm:
+                queue.attention.attend()
 
     def get(self) -> Envelope[Any]:
         """The next message this turn may handle; TurnOver when there is none."""
@@ -174,11 +182,11 @@ class PoolRef(pykka.ActorRef[Any]):
         # From here it is `put` again, without the call: half of what a message costs its sender would be calls. The
         # envelope is made when the message is handled, for ten thousand that wait would rouse the garbage collector.
         mailbox.waiting.append(message if type(message) is not Envelope else Envelope(message))
-        mark = object()
-        if mailbox.claim(mailbox, mark) is mark:
-            mailbox.make_ready(mailbox)
-            if not mailbox.attention.calm:
-                mailbox.attention.attend()
+        queue, mark = mailbox.queue, object()
+        if queue.claim(mailbox, mark) is mark:
+            queue.make_ready(mailbox)
+            if not queue.attention.calm:
+                queue.attention.attend()
 
 
 def _nobody() -> None:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -286,6 +286,23 @@ class HasThread(Doer):
     own_thread: ClassVar[bool] = True
 
 
+def test_a_thread_that_comes_back_to_a_full_pool_rests_after_its_turn() -> None:
+    """Else every place that was ever lent would add one more thread to those that want the same lock."""
+    threads = pool_threads.Threads("test", deque(["work"]), lambda _: None, workers=1, most=2)
+    worker = pool_threads.Worker(threads)
+    # The one that took its place is awake.
+    threads._awake = 1
+    threads.take_back(worker)
+    assert worker.surplus
+    resting = threading.Thread(target=threads.rest, args=(worker,))
+    resting.start()
+    assert until(lambda: worker in threads._parked)
+    assert not worker.surplus
+    threads._wake_one()
+    resting.join(PATIENCE_SECONDS)
+    assert not resting.is_alive()
+
+
 def test_what_blocks_on_io_has_a_thread_of_its_own(pools: Callable[..., PoolRuntime]) -> None:
     """And talks with those that share threads, both ways."""
     pool = pools(workers=1, most_threads=1)
@@ -306,10 +323,10 @@ def test_what_blocks_on_io_has_a_thread_of_its_own(pools: Callable[..., PoolRunt
 
 
 def test_an_actor_that_stops_itself_does_not_wait_for_itself(pools: Callable[..., PoolRuntime]) -> None:
-    """It could wait for ever."""
+    """It would wait for ever."""
     pool = pools()
     ref = pool.spawn(Doer)
-    assert ref.ask(lambda actor: pool.stop(actor.actor_ref, PATIENCE_SECONDS), timeout=PATIENCE_SECONDS) is False
+    assert ref.ask(lambda actor: pool.stop(actor.actor_ref, threading.TIMEOUT_MAX), timeout=PATIENCE_SECONDS) is False
     assert until(lambda: not ref.is_alive())
 
 
@@ -342,16 +359,41 @@ def test_a_message_at_the_end_of_a_turn_is_not_left_lying(pools: Callable[..., P
             super().__delitem__(mailbox)
 
     told: list[object] = []
-    assert until(lambda: not pool._busy)
+    assert until(lambda: not pool._queue.busy)
     busy = Interrupted()
-    pool._busy = busy
-    pool._mailbox_class.claim = busy.setdefault
+    pool._queue.busy = busy
+    pool._queue.claim = busy.setdefault
     # The worker took the old one along when it woke; the next turns of a new one do not.
     pool.close()
     assert until(lambda: pool.thread_count == 0)
     ref.tell("last")
     assert until(lambda: len(seen) == 3)
     assert seen == ["started", "last", "in between"]
+
+
+def test_an_actor_that_told_itself_something_while_it_was_made_starts(pools: Callable[..., PoolRuntime]) -> None:
+    """Its constructor ends after a thread found it unfinished, and before that thread gave the claim back."""
+    pool = pools()
+    seen: list[object] = []
+    left_alone, spawned = threading.Event(), threading.Event()
+
+    class Interrupted(dict[Any, object]):
+        def __delitem__(self, mailbox: Any) -> None:
+            left_alone.set()
+            assert spawned.wait(PATIENCE_SECONDS)
+            super().__delitem__(mailbox)
+
+    class Early(Recorder):
+        def __init__(self, seen: list[object]) -> None:
+            super().__init__(seen)
+            self.actor_ref.tell("early")
+            assert left_alone.wait(PATIENCE_SECONDS)
+
+    pool._queue.busy = busy = Interrupted()
+    pool._queue.claim = busy.setdefault
+    pool.spawn(Early, seen)
+    spawned.set()
+    assert until(lambda: seen == ["started", "early"])
 
 
 def test_a_message_while_a_thread_goes_to_rest_is_not_left_lying(
@@ -388,7 +430,12 @@ def test_an_answer_while_somebody_begins_to_wait_is_not_missed(pools: Callable[.
             super().append(gate)
 
     future._waiters = Interrupted()
-    assert future.get(timeout=PATIENCE_SECONDS) == "answer"
+    answers: list[object] = []
+    # Without a limit: waiting for nothing would be waiting for ever.
+    waiter = threading.Thread(target=lambda: answers.append(future.get()), daemon=True)
+    waiter.start()
+    waiter.join(PATIENCE_SECONDS)
+    assert answers == ["answer"]
 
 
 def test_an_end_while_somebody_begins_to_wait_is_not_missed(pools: Callable[..., PoolRuntime]) -> None:
@@ -397,10 +444,10 @@ def test_an_end_while_somebody_begins_to_wait_is_not_missed(pools: Callable[...,
 
     class Interrupted(dict[Any, Any]):
         def setdefault(self, mailbox: Any, gates: Any = None) -> Any:
-            assert until(lambda: mailbox.phase == pool_mailbox.ENDED and not pool._busy)
+            assert until(lambda: mailbox.phase == pool_mailbox.ENDED and not pool._queue.busy)
             return super().setdefault(mailbox, gates)
 
-    pool._mailbox_class.endings = Interrupted()
+    pool._queue.endings = Interrupted()
     ref = pool.spawn(Recorder, [])
     ended: list[bool] = []
     # Without a limit: waiting for nothing would be waiting for ever.
@@ -408,7 +455,7 @@ def test_an_end_while_somebody_begins_to_wait_is_not_missed(pools: Callable[...,
     waiter.start()
     waiter.join(PATIENCE_SECONDS)
     assert ended == [True]
-    pool._mailbox_class.endings = {}
+    pool._queue.endings = {}
 
 
 def test_asks_that_race_a_stop_are_all_answered(pools: Callable[..., PoolRuntime]) -> None:

@@ -293,11 +293,11 @@ def test_a_thread_that_comes_back_to_a_full_pool_rests_after_its_turn() -> None:
     # The one that took its place is awake.
     threads._awake = 1
     threads.take_back(worker)
-    assert worker.surplus
+    surplus = [worker.surplus]
     resting = threading.Thread(target=threads.rest, args=(worker,))
     resting.start()
     assert until(lambda: worker in threads._parked)
-    assert not worker.surplus
+    assert [*surplus, worker.surplus] == [True, False]
     threads._wake_one()
     resting.join(PATIENCE_SECONDS)
     assert not resting.is_alive()

@@ -106,7 +106,7 @@ class CommittingStore(ABC):
                 self._abandon()
                 return batch.outcome
             try:
-                refused = self._commit(shard, batch)
+                refused = self._commit(shard, batch) or Refusals()
             except NotSent as error:
                 trouble = error
                 self._reset()
@@ -191,11 +191,11 @@ class CommittingStore(ABC):
         """Stop watching; nothing will be written."""
 
     @abstractmethod
-    def _commit(self, shard: str, batch: Batch) -> Refusals:
+    def _commit(self, shard: str, batch: Batch) -> Refusals | None:
         """Apply the batch if the fence has not moved, read it back and compare.
 
-        Returns what the server refused of that which guards no position. Raises NotSent when the server discarded it
-        before it ran anything, Doubtful in every other case.
+        Returns what the server refused of that which guards no position, None for nothing. Raises NotSent when the
+        server discarded it before it ran anything, Doubtful in every other case.
         """
 
     @abstractmethod

@@ -92,7 +92,7 @@ class RedisStore(CommittingStore):
         except (RedisError, OSError):
             self._reset()
 
-    def _commit(self, shard: str, batch: Batch) -> Refusals:
+    def _commit(self, shard: str, batch: Batch) -> Refusals | None:
         keys = Keys(shard)
         changes, checks = writes(keys, batch), read_back(keys, batch)
         try:
@@ -116,7 +116,7 @@ class RedisStore(CommittingStore):
             if isinstance(reply, Exception)
         }
         tapes = refused.pop(keys.symbols, "") or ("" if symbols_as_meant(found, batch) else "they are not listed")
-        return Refusals(lines=next(iter(refused.values()), ""), tapes=tapes)
+        return Refusals(lines=next(iter(refused.values()), ""), tapes=tapes) if refused or tapes else None
 
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
         keys = Keys(shard)

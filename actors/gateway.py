@@ -6,6 +6,7 @@ rejects.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pykka
@@ -13,7 +14,7 @@ import structlog
 
 from actors.account_feed import AccountFeed
 from actors.domain.events import OrderAbsent, OrderRefused, OrderUnknown
-from actors.domain.model import Micros
+from actors.domain.model import Micros, OrderKind
 from actors.gateway_parts import GatewayParts
 from actors.inquiries import Inquiries, Pace
 from actors.past_lease import GuardedClose, PastLease
@@ -31,6 +32,7 @@ from actors.traffic import (
     ReadSlot,
     SendOrder,
 )
+from actors.under_way import Overdue, UnderWay
 from actors.venues.base import (
     REJECTIONS,
     AccountAnswered,
@@ -47,14 +49,9 @@ from actors.venues.base import (
     VenueUnavailable,
 )
 
+_log = structlog.get_logger()
+
 RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Overdue:
-    """A reminder that a request has had time enough."""
-
-    request_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +62,10 @@ class _Later:
 
 
 class GatewayActor(pykka.ThreadingActor):
-    """Carries requests of one account to its venue, and their outcomes back."""
+    """Carries requests of one account to its venue, and their outcomes back.
+
+    There may be ten thousand that have nothing to do: what only trouble needs is made when trouble comes.
+    """
 
     use_daemon_thread = True
 
@@ -73,16 +73,29 @@ class GatewayActor(pykka.ThreadingActor):
         """The venue is started with MarketsReady, when there is somewhere for its prices to go."""
         super().__init__()
         self._parts = parts
-        self._requests: dict[str, Any] = {}
         self._count = 0
-        self._cancels = Pace(parts.clock, RETRY_SECONDS)
         # Request ids must not repeat after a restart: an answer to a former actor would be taken for ours.
         self._name = f"{parts.clock.now():x}"
-        self._inquiries = Inquiries(
-            clock=parts.clock, venue=parts.venue, settings=parts.settings, own=self.actor_ref, new_id=self._new_id
+        self._own = self.actor_ref
+        self._feed = AccountFeed(parts, self._own, self._settle)
+        wait = parts.settings.request_expiry_seconds + parts.settings.clock_skew_seconds
+        self._under_way = UnderWay(parts.clock, self._own, wait)
+
+    @cached_property
+    def _cancels(self) -> Pace:
+        return Pace(self._parts.clock, RETRY_SECONDS)
+
+    @cached_property
+    def _inquiries(self) -> Inquiries:
+        parts = self._parts
+        return Inquiries(
+            clock=parts.clock, venue=parts.venue, settings=parts.settings, own=self._own, new_id=self._new_id
         )
-        self._feed = AccountFeed(parts, self.actor_ref, self._inquiries.settle)
-        self._emergencies = Emergencies(
+
+    @cached_property
+    def _emergencies(self) -> Emergencies:
+        parts = self._parts
+        return Emergencies(
             venue=parts.venue,
             settings=parts.settings,
             order_tag=parts.order_tag,
@@ -90,8 +103,13 @@ class GatewayActor(pykka.ThreadingActor):
             track=self._track,
             later=self._later,
         )
-        self._past_lease = PastLease(parts=parts, track=self._track, submit=self._submit, refuse=self._not_sent)
-        self._log = structlog.get_logger().bind(account=parts.settings.name)
+
+    @cached_property
+    def _past_lease(self) -> PastLease:
+        return PastLease(parts=self._parts, track=self._track, submit=self._submit, refuse=self._not_sent)
+
+    def _settle(self, symbol: str, order_id: str, kind: OrderKind, reply_to: Ref) -> None:
+        self._inquiries.settle(symbol, order_id, kind, reply_to)
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         """Requests from positions, outcomes and prices from the venue."""
@@ -114,8 +132,8 @@ class GatewayActor(pykka.ThreadingActor):
                 self._cancel_foreign(message)
             case EnsureStop():
                 self._emergencies.begin(message)
-            case _Overdue():
-                self._on_overdue(message.request_id)
+            case Overdue():
+                self._on_overdue()
             case _Later():
                 self.on_receive(message.message)
             case _:
@@ -148,10 +166,7 @@ class GatewayActor(pykka.ThreadingActor):
 
     def _track(self, request: Any) -> str:
         request_id = self._new_id()
-        self._requests[request_id] = request
-        settings = self._parts.settings
-        wait = settings.request_expiry_seconds + settings.clock_skew_seconds
-        self._parts.clock.tell_after(wait, self.actor_ref, _Overdue(request_id=request_id))
+        self._under_way.add(request_id, request)
         return request_id
 
     def _send(self, message: SendOrder) -> None:
@@ -162,11 +177,12 @@ class GatewayActor(pykka.ThreadingActor):
             self._not_sent(message, "the lease of the shard is not ours for long enough")
 
     def _submit(self, message: SendOrder, signed_at: Micros) -> None:
-        submit = message.submit
+        submit, account = message.submit, self._parts.settings.name
         self._inquiries.sent(submit.client_order_id)
         request_id = self._track(message)
-        self._log.info(
+        _log.info(
             "order.sent",
+            account=account,
             leg=submit.leg,
             symbol=message.symbol,
             side=submit.side.value,
@@ -177,7 +193,7 @@ class GatewayActor(pykka.ThreadingActor):
         self._parts.venue.submit(
             OrderRequest(
                 request_id=request_id,
-                account=self._parts.settings.name,
+                account=account,
                 symbol=message.symbol,
                 client_order_id=submit.client_order_id,
                 kind=submit.kind,
@@ -194,7 +210,8 @@ class GatewayActor(pykka.ThreadingActor):
 
     def _not_sent(self, message: SendOrder, why: str) -> None:
         """Definite: the request never left. The position hears of it after a while, and decides anew."""
-        self._log.warning("order.not_sent", leg=message.submit.leg, why=why, symbol=message.symbol)
+        account = self._parts.settings.name
+        _log.warning("order.not_sent", account=account, leg=message.submit.leg, why=why, symbol=message.symbol)
         absent = OrderAbsent(at=self._event_time(message.symbol), client_order_id=message.submit.client_order_id)
         self._parts.clock.tell_after(RETRY_SECONDS, message.reply_to, absent)
 
@@ -264,15 +281,14 @@ class GatewayActor(pykka.ThreadingActor):
         )
 
     def _later(self, message: object, delay_seconds: float = RETRY_SECONDS) -> None:
-        self._parts.clock.tell_after(delay_seconds, self.actor_ref, _Later(message=message))
+        self._parts.clock.tell_after(delay_seconds, self._own, _Later(message=message))
 
     def _on_answer(  # noqa: PLR0912 - one line for each pair of request and answer
         self, answer: OrderAnswered | RequestFailed | AccountAnswered | CandlesAnswered
     ) -> None:
-        if self._inquiries.on_receive(answer):
-            return
-        request = self._requests.pop(answer.request_id, None)
+        request = self._under_way.pop(answer.request_id)
         if request is None:
+            self._inquiries.on_receive(answer)
             return
         match request, answer:
             case GuardedClose(), _:
@@ -307,23 +323,29 @@ class GatewayActor(pykka.ThreadingActor):
             case _:
                 raise TypeError(f"{type(request).__name__} was answered by {type(answer).__name__}")
 
-    def _on_overdue(self, request_id: str) -> None:
+    def _on_overdue(self) -> None:
         """No answer in time: what was asked is unknown now; a read is simply asked again."""
-        request = self._requests.pop(request_id, None)
-        if isinstance(request, SendOrder):
-            self._unknown(request)
-        elif isinstance(request, CancelOrder):
-            self._look_up_after(request)
-        elif isinstance(request, GuardedClose):
-            self._past_lease.on_answer(request, None)
-        elif isinstance(request, EmergencyStop):
-            self._emergencies.on_answer(request, None)
-        elif request is not None:
-            self.on_receive(request)
+        for request in self._under_way.take_overdue():
+            if isinstance(request, SendOrder):
+                self._unknown(request)
+            elif isinstance(request, CancelOrder):
+                self._look_up_after(request)
+            elif isinstance(request, GuardedClose):
+                self._past_lease.on_answer(request, None)
+            elif isinstance(request, EmergencyStop):
+                self._emergencies.on_answer(request, None)
+            else:
+                self.on_receive(request)
 
     def _unknown(self, request: SendOrder) -> None:
         order_id = request.submit.client_order_id
-        self._log.warning("order.unknown", leg=request.submit.leg, symbol=request.symbol, client_order_id=order_id)
+        _log.warning(
+            "order.unknown",
+            account=self._parts.settings.name,
+            leg=request.submit.leg,
+            symbol=request.symbol,
+            client_order_id=order_id,
+        )
         tell(request.reply_to, OrderUnknown(at=self._event_time(request.symbol), client_order_id=order_id))
         self._inquiries.settle(request.symbol, order_id, request.submit.kind, request.reply_to)
 

@@ -45,6 +45,8 @@ class _ReadOverdue:
 class Pace:
     """Keeps what concerns one order apart in time, so that a venue that answers slowly is not flooded."""
 
+    __slots__ = ("_clock", "_marked", "_seconds")
+
     def __init__(self, clock: Clock, seconds: float) -> None:
         """At least so many seconds between two marks of one order."""
         self._clock = clock
@@ -72,6 +74,8 @@ class Pace:
 
 class Inquiries:
     """The look-ups under way of one account, part of its gateway."""
+
+    __slots__ = ("_clock", "_new_id", "_open", "_own", "_requests", "_sent_at", "_settings", "_told", "_venue")
 
     def __init__(
         self, *, clock: Clock, venue: Venue, settings: AccountSettings, own: Ref, new_id: Callable[[], str]

@@ -519,3 +519,34 @@ def test_an_emergency_stop_without_an_answer_is_looked_for_before_it_is_placed_a
     assert len(bench.venue.of(OrderRequest)) == 2
     told = [line["event"] for line in lines if line["event"].startswith("position.")]
     assert told == ["position.unprotected", "position.protected"]
+
+
+def test_each_request_is_overdue_in_its_own_time(bench: Bench) -> None:
+    """One reminder serves them all: an answered one is passed over, and the next has its whole time."""
+
+    def unknown() -> list[str]:
+        return [message.client_order_id for message in bench.heard if isinstance(message, OrderUnknown)]
+
+    for name in ("first", "second", "third"):
+        submit = Submit(
+            client_order_id=name,
+            leg="target-1",
+            kind=OrderKind.MARKET,
+            side=OrderSide.SELL,
+            quantity=Decimal(1),
+            reduce_only=True,
+        )
+        bench.tell(SendOrder(symbol=SYMBOL, submit=submit, reply_to=bench.position))
+        bench.run(1.0)
+    first, *_ = bench.venue.of(OrderRequest)
+    bench.answer(first, replace(order(), client_order_id="first"))
+    told: list[list[str]] = []
+    for seconds in (EXPIRY + SKEW - 2.1, 0.2, 0.8, 0.2):
+        bench.run(seconds)
+        told.append(unknown())
+    assert told == [[], ["second"], ["second"], ["second", "third"]]
+    # Nothing is left to remind of, and the next one is reminded of all the same.
+    bench.run(60)
+    bench.send()
+    bench.run(EXPIRY + SKEW + 0.1)
+    assert unknown() == ["second", "third", "id"]

@@ -62,7 +62,10 @@ class AccountFeed:
                 self._markets[message.symbol] = message.ref
                 self._parts.venue.watch(message.symbol)
             case ResumeFeed():
-                self._parts.venue.resume()
+                if message.prices:
+                    self._parts.venue.resume()
+                else:
+                    self._parts.venue.resume(prices=False)
             case _:
                 return False
         return True

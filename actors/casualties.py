@@ -87,7 +87,13 @@ class Casualties:
             self._free_slot(message.position_id, managed)
             return
         epoch = self._roster.parts.directory.accounts[managed.account].epoch
-        begin = BeginRecovery(state=snapshot.state, schema=snapshot.schema, version=snapshot.version, epoch=epoch)
+        begin = BeginRecovery(
+            state=snapshot.state,
+            schema=snapshot.schema,
+            version=snapshot.version,
+            epoch=epoch,
+            tape=self._roster.feeds.present_tape(self._roster.accounts[managed.account], managed.symbol),
+        )
         self._roster.log.info("actor.respawned", actor=message.position_id, restarts=len(managed.restarts))
         tell(self._roster.parts.health, Restarted(name=message.position_id))
         self._recover(message.position_id, begin, {managed.account})
@@ -95,7 +101,7 @@ class Casualties:
     def _free_slot(self, position_id: str, managed: Managed) -> None:
         """It had closed, and died before it could say so."""
         account = self._roster.accounts[managed.account]
-        market = account.markets.get(managed.symbol)
+        market = account.feed.markets.get(managed.symbol)
         if market is not None:
             tell(market, Unregister(position_id=position_id))
         if account.gateway is not None:
@@ -114,7 +120,7 @@ class Casualties:
             self._roster.publish_unreadable(position_id, managed.account, why)
         self._ensure_stop(managed, position_id, published.position if published else None)
         account = self._roster.accounts[managed.account]
-        market = account.markets.get(managed.symbol)
+        market = account.feed.markets.get(managed.symbol)
         if market is not None:
             tell(market, Unregister(position_id=position_id))
         self._gone(managed, position_id)

@@ -1,12 +1,17 @@
 """What may be read without a mailbox: immutable values, published once they are saved.
 
 Nobody is ever shown a state that a crash could take back. Every entry is replaced whole, so readers on other threads
-(HTTP, the terminal, the health log) need no lock.
+(HTTP, the terminal, the health log) need no lock. A position is shown with the extremes that the durable tape of its
+symbol has beyond its snapshot.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field, replace
 
-from actors.domain.model import Micros, Position, Quote
+from actors.desk import Desk
+from actors.domain.model import Micros, Phase, Position, Quote
+
+CLOSED_SHOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +70,87 @@ class FeedStatus:
     updated_at: Micros = 0
 
 
+class PublishedPositions(MutableMapping[str, Published]):
+    """Published positions by id: written as they are acknowledged, read as the durable tapes bring them up to now.
+
+    Of the closed ones only the latest are shown: a process that runs for months must not grow with all it has closed.
+    """
+
+    def __init__(self, present: Callable[[Published], Published]) -> None:
+        self._present = present
+        self._all: dict[str, Published] = {}
+        self._closed: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> Published:
+        """One position, up to now."""
+        return self._present(self._all[name])
+
+    def __setitem__(self, name: str, published: Published) -> None:
+        """Publish a position."""
+        self._all[name] = published
+        self._closed.pop(name, None)
+        if published.position is not None and published.position.phase is Phase.CLOSED:
+            self._closed[name] = None
+            if len(self._closed) > CLOSED_SHOWN:
+                del self[next(iter(self._closed))]
+
+    def __delitem__(self, name: str) -> None:
+        """Show it no more."""
+        del self._all[name]
+        self._closed.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of one moment."""
+        return iter(list(self._all))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._all)
+
+    def everything(self) -> list[Published]:
+        """Every position of one moment, up to now."""
+        return [self._present(published) for published in list(self._all.values())]
+
+    def acknowledged(self, name: str) -> Published | None:
+        """One position as its last acknowledgement left it."""
+        return self._all.get(name)
+
+
 @dataclass(slots=True)
 class Directory:
     """The published values. Written by their one owner each, read by anyone.
 
-    `lags` counts, for each position, the changes that are not acknowledged yet.
+    `lags` counts, for each position, the changes that are not acknowledged yet. `desks` and `feeds` are by the name of
+    a feed, which is that of the account whose prices they are; `feed_of` names it for accounts that share another's.
     """
 
-    positions: dict[str, Published] = field(default_factory=dict)
+    positions: PublishedPositions = field(init=False)
     accounts: dict[str, AccountStatus] = field(default_factory=dict)
     feeds: dict[tuple[str, str], FeedStatus] = field(default_factory=dict)
+    desks: dict[tuple[str, str], Desk] = field(default_factory=dict)
+    feed_of: dict[str, str] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)
     health: tuple[HealthRecord, ...] = ()
     health_at: Micros = 0
     store_reachable: bool = False
     draining: bool = False
 
+    def __post_init__(self) -> None:
+        """Nothing is published yet."""
+        self.positions = PublishedPositions(self._up_to_now)
+
     def quote(self, account: str, symbol: str) -> Quote | None:
         """The latest quote of a symbol, where there is one."""
-        feed = self.feeds.get((account, symbol))
+        feed = self.feeds.get((self.feed_of.get(account, account), symbol))
         return feed.quote if feed else None
+
+    def _up_to_now(self, published: Published) -> Published:
+        position, status = published.position, self.accounts.get(published.account)
+        if position is None or status is None:
+            return published
+        desk = self.desks.get((self.feed_of.get(published.account, published.account), position.symbol))
+        shown = position if desk is None else desk.as_saved(position, status.shard)
+        return published if shown is position else replace(published, position=shown)
 
     def reasons_not_ready(self) -> tuple[str, ...]:
         """Why the service is not ready, in words; empty when it is."""

@@ -113,7 +113,7 @@ class HealthActor(pykka.ThreadingActor):
 
     def _record(self, watched: _Watched) -> HealthRecord:
         pong = watched.pong
-        published = self._parts.directory.positions.get(watched.name)
+        published = self._parts.directory.positions.acknowledged(watched.name)
         position = published.position if published is not None else None
         status = self._parts.directory.accounts.get(published.account) if published is not None else None
         pending = None

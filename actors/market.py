@@ -1,18 +1,22 @@
-"""MarketActor: one per symbol; brings each price to the positions it concerns.
+"""MarketActor: one per symbol of a feed; wakes exactly the positions a price concerns.
 
-For now every price goes to every position of its symbol. A price that cannot be trusted triggers nothing: a source that
-deviates too far from the mark price is left out, a stale feed is told and marked. In lockstep it gathers the positions'
-word that a price has settled.
+It plays prices at the symbol's desk, where positions register what they wait for; what a price does to all others is on
+the tape, which is saved with the group commits of their shards. A price that cannot be trusted triggers nothing: a
+source that deviates too far from the mark price is left out, a stale feed is told and marked. In lockstep every price
+goes to every position, and the next one waits for their word that it has settled.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import pykka
 import structlog
 
+from actors.desk import Desk
 from actors.directory import Directory, FeedStatus
+from actors.domain.live_book import plain_of
 from actors.domain.model import HUNDRED, Quote
 from actors.runtime.base import Clock, Ref, Timer, tell
 from actors.settings import AccountSettings
@@ -21,11 +25,18 @@ from actors.traffic import (
     CheckFreshness,
     MarketPrice,
     PriceSettled,
+    PriceWoke,
     Register,
+    SaveTapesNow,
     SymbolSettled,
     Unregister,
 )
 from actors.venues.base import PricesUpdated
+from persistence.messages import SaveTapes, TapesSaved
+from persistence.tape import encode_tape
+
+# How often a symbol's tape is saved for a shard, at most: what a crash may take of the extremes that no position saved.
+TAPE_SECONDS = 0.5
 
 
 def trusted(quote: Quote, max_deviation_percent: Decimal) -> Quote:
@@ -44,7 +55,10 @@ def trusted(quote: Quote, max_deviation_percent: Decimal) -> Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketParts:
-    """What a MarketActor works with."""
+    """What a MarketActor works with. Its settings are those of the account whose prices it brings.
+
+    `tape_name` says under which name a shard keeps this symbol's tape.
+    """
 
     settings: AccountSettings
     symbol: str
@@ -53,6 +67,9 @@ class MarketParts:
     directory: Directory
     clock: Clock
     lockstep: bool
+    desk: Desk = field(default_factory=Desk)
+    persistence: Ref | None = None
+    tape_name: Callable[[str], str] = str
 
 
 class MarketActor(pykka.ThreadingActor):
@@ -72,6 +89,7 @@ class MarketActor(pykka.ThreadingActor):
         self._fresh = True
         self._deviating = False
         self._timer: Timer | None = None
+        self._saving_soon = False
         self._log = structlog.get_logger().bind(account=parts.settings.name, symbol=parts.symbol)
 
     def on_receive(self, message: object) -> None:
@@ -84,8 +102,13 @@ class MarketActor(pykka.ThreadingActor):
             case Register():
                 self._register(message)
             case Unregister():
+                self._parts.desk.forget(message.position_id)
                 self._positions.pop(message.position_id, None)
                 self._forget(message.position_id)
+            case SaveTapesNow():
+                self._save_tapes()
+            case TapesSaved():
+                self._on_tapes_saved(message)
             case CheckFreshness():
                 self._check_freshness()
             case _:
@@ -108,27 +131,74 @@ class MarketActor(pykka.ThreadingActor):
         if not self._fresh:
             self._fresh = True
             self._log.info("feed.recovered")
-        quote = trusted(message.quote, self._parts.settings.max_deviation_percent)
-        if (quote is not message.quote) != self._deviating:
-            self._deviating = quote is not message.quote
-            if self._deviating:
-                self._log.warning(
-                    "feed.deviating",
-                    mark=message.quote.mark,
-                    last=message.quote.last,
-                    bid=message.quote.bid,
-                    ask=message.quote.ask,
-                    remedy="such prices trigger nothing; the resident stops keep guarding",
-                )
-        self._latest = quote
+        limit = self._parts.settings.max_deviation_percent
+        quotes = [trusted(quote, limit) for quote in message.quotes]
+        self._note_deviation(message.quotes, quotes)
+        self._latest = quotes[-1]
         self._sequence = message.sequence
         self._waiting = set(self._positions) if message.sequence else set()
         self._publish()
-        price = MarketPrice(quote=quote, sequence=message.sequence)
-        for ref in self._positions.values():
-            tell(ref, price)
+        if self._positions:
+            self._broadcast(quotes, message.sequence)
+        if not self._parts.lockstep:
+            for ref, wake in self._parts.desk.play(quotes):
+                tell(ref, PriceWoke(wake=wake))
+            self._save_tapes_soon()
         if message.sequence and not self._waiting:
             self._settle()
+
+    def _note_deviation(self, told: Sequence[Quote], kept: Sequence[Quote]) -> None:
+        for quote, result in zip(told, kept, strict=True):
+            if (result is not quote) is self._deviating:
+                continue
+            self._deviating = result is not quote
+            if self._deviating:
+                self._log.warning(
+                    "feed.deviating",
+                    mark=quote.mark,
+                    last=quote.last,
+                    bid=quote.bid,
+                    ask=quote.ask,
+                    remedy="such prices trigger nothing; the resident stops keep guarding",
+                )
+
+    def _broadcast(self, quotes: Sequence[Quote], sequence: int) -> None:
+        for quote in quotes:
+            price = MarketPrice(quote=quote, sequence=sequence)
+            for ref in self._positions.values():
+                tell(ref, price)
+
+    # -- the tape ------------------------------------------------------------------------------------------------------
+
+    def _save_tapes_soon(self) -> None:
+        if self._parts.persistence is not None and self._parts.desk.tapes and not self._saving_soon:
+            self._saving_soon = True
+            self._parts.clock.tell_after(TAPE_SECONDS, self.actor_ref, SaveTapesNow())
+
+    def _save_tapes(self) -> None:
+        """Save the tape for every shard that has not its latest; one copy a shard is under way at a time."""
+        self._saving_soon = False
+        desk, persistence = self._parts.desk, self._parts.persistence
+        if persistence is None:
+            return
+        for shard, tape in list(desk.tapes.items()):
+            copy, name = desk.to_save(tape), self._parts.tape_name(shard)
+            if copy is not None:
+                message = SaveTapes(
+                    shard=shard,
+                    tapes={name: encode_tape(plain_of(copy))},
+                    epoch=tape.epoch,
+                    reply_to=self.actor_ref,
+                    marks={name: copy.sequence},
+                )
+                tell(persistence, message)
+
+    def _on_tapes_saved(self, message: TapesSaved) -> None:
+        for sequence in message.marks.values():
+            self._parts.desk.saved(message.shard, message.epoch, sequence)
+        self._save_tapes_soon()
+
+    # -- who listens ---------------------------------------------------------------------------------------------------
 
     def _register(self, message: Register) -> None:
         """A newcomer (or one back from a restart) gets the latest price at once, and settles it like the others."""
@@ -174,6 +244,7 @@ class MarketActor(pykka.ThreadingActor):
         silent = self._parts.clock.monotonic() - self._heard_at
         if silent >= self._parts.settings.feed_stale_seconds and self._fresh:
             self._fresh = False
+            self._parts.desk.mark_stale()
             self._publish()
             self._log.warning(
                 "feed.stale",

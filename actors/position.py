@@ -19,21 +19,20 @@ from actors.domain.events import (
     Effect,
     Event,
     Note,
-    OrderAbsent,
-    OrderWithheld,
-    PriceMoved,
     Submit,
     TimePassed,
 )
 from actors.domain.model import Micros, Phase, Position
 from actors.domain.orders import quiet
-from actors.domain.outcomes import overtaken_by_price, wanted
 from actors.domain.prices import next_deadline
 from actors.domain.schema import SCHEMA, dump
+from actors.domain.watch import only_extremes
 from actors.effects import release
+from actors.listening import Listening
 from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
-from actors.position_parts import LookAround, PositionParts, Waiting, Wake
+from actors.outbox import release_due
+from actors.position_parts import LookAround, PositionParts, Waiting, Wake, look_around_seconds
 from actors.recovery import Recovery
 from actors.runtime.base import tell
 from actors.traffic import (
@@ -43,21 +42,20 @@ from actors.traffic import (
     BeginRecovery,
     Finished,
     GapRead,
+    Listen,
     LookAgain,
     MarketPrice,
     OpeningEnded,
     PriceSettled,
+    PriceWoke,
     ReadSlot,
-    Register,
     SlotFreed,
     SlotRead,
     SlotTaken,
-    Unregister,
 )
 from persistence.messages import Save, Saved, SaveFailed
 
 SHORTEST_WAKE_SECONDS = 1.0
-LOOK_AROUND_SECONDS = 30.0
 
 
 class PositionActor(pykka.ThreadingActor):
@@ -81,17 +79,20 @@ class PositionActor(pykka.ThreadingActor):
         self._sequence = 0
         self._wake_at: Micros | None = None
         self.booked_at: float | None = None
-        self._ended = False
+        self.ended = False
+        self.listening = Listening(self)
         self.opening: Opening | None = None
         self._recovery: Recovery | None = None
         self.log = structlog.get_logger().bind(position=parts.position_id, account=parts.account.name)
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         """Events of the market, the venue, the store and people."""
-        if self._ended:
+        if self.ended:
             refuse_late(message)
             return
         match message:
+            case PriceWoke():
+                self.listening.on_woken(message)
             case MarketPrice():
                 self._on_price(message)
             case Saved():
@@ -124,6 +125,8 @@ class PositionActor(pykka.ThreadingActor):
                 self._look_around_later()
             case LookAgain():
                 self.read_slot()
+            case Listen():
+                self.listening.on_listen()
             case _ if isinstance(message, Event):
                 self.apply(message)
             case _:
@@ -146,7 +149,19 @@ class PositionActor(pykka.ThreadingActor):
             self._recovery = Recovery(self)
         return self._recovery
 
+    def on_stop(self) -> None:
+        """Hear nothing more."""
+        self.listening.stop()
+
     def apply(self, event: Event, answer: Callable[[Published], None] | None = None) -> None:
+        """Catch up with the prices, then advance by one event. Raises DomainError, nothing changed."""
+        self.listening.catch_up()
+        before = self.position
+        self.advance(event, answer)
+        if before is not None:
+            self.listening.after(max(event.at, before.updated_at))
+
+    def advance(self, event: Event, answer: Callable[[Published], None] | None = None) -> None:
         """Advance by one event, save, and release what may be released. Raises DomainError, nothing changed."""
         before = self.position
         if before is None:
@@ -170,7 +185,7 @@ class PositionActor(pykka.ThreadingActor):
         notes = [effect for effect in effects if isinstance(effect, Note)]
         if after != before or notes:
             self._change += 1
-            self._save(after, notes)
+            self._save(after, notes, soft=not effects and only_extremes(before, after))
         for effect in effects:
             if isinstance(effect, Submit) and effect.urgent:
                 release(self, effect)
@@ -183,8 +198,9 @@ class PositionActor(pykka.ThreadingActor):
         self._arm_wake(after)
         self._settle()
 
-    def _save(self, position: Position, notes: list[Note]) -> None:
+    def _save(self, position: Position, notes: list[Note], *, soft: bool) -> None:
         self._states[self._change] = position
+        self.listening.saving(position)
         self.parts.directory.lags[position.id] = self._change - self._acked_change
         tell(
             self.parts.persistence,
@@ -199,6 +215,7 @@ class PositionActor(pykka.ThreadingActor):
                 events=[line_of(note, position.id) for note in notes],
                 closed=position.phase is Phase.CLOSED,
                 epoch=self.parts.epoch,
+                soft=soft,
             ),
         )
 
@@ -216,6 +233,7 @@ class PositionActor(pykka.ThreadingActor):
         if acknowledged is None:
             return
         self.publish(acknowledged)
+        self.listening.acknowledged(acknowledged)
         self._release_acknowledged(acknowledged)
         if acknowledged.phase is Phase.CLOSED and not self._waiting:
             self._finish()
@@ -225,7 +243,7 @@ class PositionActor(pykka.ThreadingActor):
     def _on_saved_later(self, message: Saved) -> None:
         """It was saved under a later epoch: durable, but another life of this position acts on it, not this one."""
         acknowledged = self._states.get(message.change)
-        self._ended = True
+        self.ended = True
         if acknowledged is None:
             return
         self.version, self._epoch = message.version, message.epoch
@@ -254,35 +272,17 @@ class PositionActor(pykka.ThreadingActor):
         if self.opening is not None and self.version == 0:
             self.opening.on_save_failed(message.error)
             return
-        self._ended = True
+        self.ended = True
         failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=str(message.error))
         tell(self.parts.supervisor, failure)
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
     def _release_acknowledged(self, acknowledged: Position) -> None:
-        """Let go what waited for this acknowledgement, and of the orders only those still wanted in it."""
+        """Let go what waited for this acknowledgement."""
         due = [waiting for waiting in self._waiting if waiting.change <= self._acked_change]
         self._waiting = [waiting for waiting in self._waiting if waiting.change > self._acked_change]
-        withheld: list[str] = []
-        overtaken: list[str] = []
-        for waiting in due:
-            if waiting.answer is not None:
-                waiting.answer(self.parts.directory.positions[acknowledged.id])
-            elif isinstance(waiting.effect, Submit) and not wanted(acknowledged, waiting.effect.client_order_id):
-                withheld.append(waiting.effect.client_order_id)
-            elif isinstance(waiting.effect, Submit) and self._overtaken(waiting.effect):
-                overtaken.append(waiting.effect.client_order_id)
-            elif waiting.effect is not None:
-                release(self, waiting.effect)
-        for order_id in withheld:
-            self.apply(OrderWithheld(at=self.event_time(), client_order_id=order_id))
-        for order_id in overtaken:
-            # The save took so long that its price has gone: never sent, still owed, under the same id.
-            self.apply(OrderAbsent(at=self.event_time(), client_order_id=order_id))
-
-    def _overtaken(self, submit: Submit) -> bool:
-        return overtaken_by_price(self.position, submit.client_order_id)
+        release_due(self, due, acknowledged)
 
     def read_slot(self, *, delay_seconds: float = 0.0) -> None:
         """Ask the gateway for the venue's view of this slot."""
@@ -314,7 +314,7 @@ class PositionActor(pykka.ThreadingActor):
 
     def amending(self) -> bool:
         """Whether an amendment is accepted and not yet acknowledged: the version a caller knows is then out of date."""
-        published = self.parts.directory.positions.get(self.parts.position_id)
+        published = self.parts.directory.positions.acknowledged(self.parts.position_id)
         if self.position is None or published is None or published.position is None:
             return False
         return self.position.plan_revision != published.position.plan_revision
@@ -322,13 +322,14 @@ class PositionActor(pykka.ThreadingActor):
     def manage(self) -> None:
         """From now on prices of the symbol come here, and reports of the slot's orders."""
         self.take_slot()
-        tell(self.parts.market, Register(position_id=self.parts.position_id, ref=self.actor_ref))
+        self.listening.begin()
         self._look_around_later()
 
     def _look_around_later(self) -> None:
         """In lockstep the market waits for every read, and nobody changes anything by hand at that speed."""
         if not self.parts.lockstep:
-            self.parts.clock.tell_after(LOOK_AROUND_SECONDS, self.actor_ref, LookAround())
+            seconds = look_around_seconds(self.parts.position_id, len(self.parts.directory.lags))
+            self.parts.clock.tell_after(seconds, self.actor_ref, LookAround())
 
     def take_slot(self) -> None:
         """From now on reports of the slot's orders come here."""
@@ -337,7 +338,7 @@ class PositionActor(pykka.ThreadingActor):
 
     def _on_price(self, message: MarketPrice) -> None:
         self._sequence = message.sequence
-        self.apply(PriceMoved(quote=message.quote))
+        self.listening.on_price(message)
         self._settle()
 
     def _settle(self) -> None:
@@ -376,17 +377,18 @@ class PositionActor(pykka.ThreadingActor):
 
     def abandon(self) -> None:
         """The opening was refused: nothing was saved, nothing was sent."""
-        self._ended = True
+        self.ended = True
         self._leave()
         tell(self.parts.supervisor, OpeningEnded(position_id=self.parts.position_id, accepted=False))
 
     def _finish(self) -> None:
         self._leave()
         tell(self.parts.supervisor, Finished(position_id=self.parts.position_id))
-        self._ended = True
+        self.ended = True
 
     def _leave(self) -> None:
         """No price and no report is for us any more; the market does not wait for us."""
         parts = self.parts
-        tell(parts.market, Unregister(position_id=parts.position_id))
+        self.listening.end()
+        parts.directory.lags.pop(parts.position_id, None)
         tell(parts.gateway, SlotFreed(position_id=parts.position_id, symbol=parts.symbol))

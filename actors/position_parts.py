@@ -3,11 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
+from actors.desk import Desk
 from actors.directory import Directory, Published
 from actors.domain.events import Effect
 from actors.runtime.base import Clock, Ref
 from actors.settings import AccountSettings
+
+LOOK_AROUND_SECONDS = 30.0
+# What all positions of a process together may ask for, so that looking around never becomes its main work.
+READS_A_SECOND = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +29,21 @@ class PositionParts:
     directory: Directory
     gateway: Ref
     market: Ref
+    desk: Desk
     persistence: Ref
     supervisor: Ref
     stop_triggers: tuple[Any, ...]
     lockstep: bool
     own_time: bool
     publish: Callable[[Mapping[str, Any]], None]
+
+
+def look_around_seconds(position_id: str, positions: int) -> float:
+    """How long until a position reads its slot again: the longer, the more positions there are, and not all at once."""
+    least = positions / READS_A_SECOND
+    if least <= LOOK_AROUND_SECONDS:
+        return LOOK_AROUND_SECONDS
+    return least * (0.5 + crc32(position_id.encode()) / 2**32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ After a restart: look up every intent without a terminal outcome → read the sl
 Until then prices are not asked for, so nothing acts before it is reconciled.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from actors.desk import missed_of
 from actors.domain.advance import advance
 from actors.domain.events import (
     Event,
@@ -21,6 +23,7 @@ from actors.domain.events import (
 from actors.domain.events import Recovered as PositionRecovered
 from actors.domain.model import ZERO, Micros, OrderKind, Position, Quote, Reason, Source
 from actors.domain.schema import load
+from actors.domain.watch import catch_up
 from actors.opening import describe, terms_of
 from actors.runtime.base import tell
 from actors.traffic import BeginRecovery, GapRead, ReadGap, Recovered, SlotRead
@@ -51,12 +54,17 @@ class Recovery:
         """Load the stored state and ask for the truth about its orders. Raises ValueError for a
         state it cannot read.
         """
-        actor = self._actor
-        position = load(message.state, message.schema)
+        actor, tape = self._actor, message.tape
+        stored = position = message.position or load(message.state, message.schema)
+        if tape is not None:
+            # Prices that only moved its extremes were saved with the symbol's tape, not with the position.
+            seen = max(position.seen, tape.sequence)
+            position = replace(catch_up(position, missed_of(position, tape)), seen=seen)
+        actor.listening.saving(stored)
         self._recovering = True
         # Before any answer can arrive: what the look-ups must settle, sent or only planned.
         self._open_lookups = {intent.client_order_id for intent in position.intents if not intent.status.terminal}
-        self._saved_at = max(position.updated_at, position.peak_at or 0)
+        self._saved_at = max(position.updated_at, position.peak_at or 0, tape.at if tape is not None else 0)
         actor.position = position
         actor.take_slot()
         if not message.spilled:
@@ -68,7 +76,7 @@ class Recovery:
         )
         after, effects = advance(position, event)
         # A spilled state is not the stored one: it is saved again, whatever the comeback itself changes.
-        actor.take(None if message.spilled else position, after, effects)
+        actor.take(None if message.spilled else stored, after, effects)
         self._when_looked_up()
 
     def on_event(self, event: Event) -> None:

@@ -12,19 +12,21 @@ import structlog
 from actors.directory import AccountStatus, Directory, Published
 from actors.domain.model import Phase, Position
 from actors.domain.schema import load
+from actors.feeds import Feed, Feeds
 from actors.gateway import GatewayActor
 from actors.gateway_parts import GatewayParts
-from actors.market import MarketActor, MarketParts
 from actors.position import PositionActor
 from actors.position_parts import PositionParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.settings import AccountSettings
-from actors.traffic import MarketAdded, MarketsReady, Unwatch, Watch
+from actors.traffic import MarketsReady, ResumeFeed, Unwatch, Watch
 from actors.venues.base import Venue
 from persistence.lease import LeaseBoard, boottime
 from persistence.store import Snapshot
 
 RESTART_WINDOW_SECONDS = 60.0
+# As in the health log: of more actors than these the beginnings are told in sum, and each only to who debugs.
+LOGGED_ONE_BY_ONE = 1000
 BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 30.0)
 
 
@@ -46,12 +48,12 @@ class SupervisorParts:
 
 @dataclass(slots=True)
 class Account:
-    """One account at work."""
+    """One account at work. Its feed may be that of other accounts too, where they see the same prices."""
 
     settings: AccountSettings
     venue: Venue
+    feed: Feed
     gateway: Ref | None = None
-    markets: dict[str, Ref] = field(default_factory=dict)
     recovering: set[str] = field(default_factory=set)
     started: bool = False
     resumed: bool = False
@@ -68,7 +70,7 @@ class Account:
     def has(self, symbol: str) -> bool:
         """Whether this account trades the symbol, as far as that is known."""
         if not self.venue.traits.subscribes:
-            return symbol in self.markets
+            return symbol in self.feed.markets
         known = self.venue.instruments()
         return not known or any(instrument.symbol == symbol for instrument in known)
 
@@ -98,14 +100,29 @@ class Roster:
         """`supervisor` is told of failures."""
         self.parts = parts
         self.supervisor = supervisor
-        self.accounts = {settings.name: Account(settings, parts.venues[settings.name]) for settings in parts.accounts}
+        self.feeds = Feeds(
+            parts.runtime,
+            parts.directory,
+            persistence=parts.persistence,
+            supervisor=supervisor,
+            watch=self.watch,
+            unwatch=self.stop,
+        )
+        self.accounts = {settings.name: self._account(settings) for settings in parts.accounts}
+        self._of_shard: dict[str, list[Account]] = {}
+        for account in self.accounts.values():
+            self._of_shard.setdefault(account.settings.shard, []).append(account)
         self.managed: dict[str, Managed] = {}
         self.draining = False
         self.log = structlog.get_logger()
 
+    def _account(self, settings: AccountSettings) -> Account:
+        venue = self.parts.venues[settings.name]
+        return Account(settings, venue, self.feeds.feed_of(settings, venue))
+
     def of_shard(self, shard: str) -> list[Account]:
         """The accounts of a shard."""
-        return [account for account in self.accounts.values() if account.settings.shard == shard]
+        return self._of_shard.get(shard, [])
 
     def start_account(self, account: Account) -> None:
         """A gateway, and a market for each symbol; those of a former ownership are stopped first.
@@ -132,36 +149,12 @@ class Roster:
         )
         account.gateway = gateway
         self.watch(f"gateway:{settings.name}", "GatewayActor", gateway)
-        if not account.venue.traits.subscribes:
-            for instrument in account.venue.instruments():
-                self._spawn_market(account, gateway, instrument.symbol)
-        tell(gateway, MarketsReady(markets=dict(account.markets)))
+        tell(gateway, MarketsReady(markets=self.feeds.enter(account)))
 
-    def _spawn_market(self, account: Account, gateway: Ref, symbol: str) -> Ref:
-        parts, settings = self.parts, account.settings
-        market = parts.runtime.spawn(
-            MarketActor,
-            MarketParts(
-                settings=settings,
-                symbol=symbol,
-                gateway=gateway,
-                supervisor=self.supervisor,
-                directory=parts.directory,
-                clock=parts.runtime.clock,
-                lockstep=account.venue.traits.lockstep,
-            ),
-        )
-        account.markets[symbol] = market
-        self.watch(f"market:{settings.name}:{symbol}", "MarketActor", market)
-        return market
-
-    def _market(self, account: Account, gateway: Ref, symbol: str) -> Ref:
-        known = account.markets.get(symbol)
-        if known is not None:
-            return known
-        market = self._spawn_market(account, gateway, symbol)
-        tell(gateway, MarketAdded(symbol=symbol, ref=market))
-        return market
+    def resume(self, account: Account) -> None:
+        """Let the account's prices flow, where it is the one of its feed that is told them."""
+        if account.gateway is not None:
+            tell(account.gateway, ResumeFeed(prices=account.feed.leader is account))
 
     def spawn_position(self, position_id: str, managed: Managed) -> Ref:
         """A fresh actor for a position; it is empty until it is told what it is."""
@@ -179,7 +172,8 @@ class Roster:
                 clock=parts.runtime.clock,
                 directory=parts.directory,
                 gateway=account.gateway,
-                market=self._market(account, account.gateway, managed.symbol),
+                market=self.feeds.market(account, managed.symbol),
+                desk=self.feeds.desk(account, managed.symbol),
                 persistence=parts.persistence,
                 supervisor=self.supervisor,
                 stop_triggers=account.venue.traits.stop_triggers,
@@ -238,9 +232,14 @@ class Roster:
             if managed.account in accounts and position_id not in stored:
                 del self.managed[position_id]
 
+    def log_of_one(self) -> Callable[..., Any]:
+        """How it is told what happens to one actor of many."""
+        write: Callable[..., Any] = self.log.debug if len(self.managed) > LOGGED_ONE_BY_ONE else self.log.info
+        return write
+
     def watch(self, name: str, kind: str, ref: Ref) -> None:
         """Let the health actor ping it."""
-        self.log.info("actor.started", actor=name, kind=kind)
+        self.log_of_one()("actor.started", actor=name, kind=kind)
         tell(self.parts.health, Watch(name=name, kind=kind, ref=ref))
 
     def stop(self, ref: Ref | None, name: str) -> None:
@@ -250,13 +249,10 @@ class Roster:
             ref.stop(block=False)
 
     def stop_account(self, account: Account) -> None:
-        """End the gateway and the markets of an account."""
-        name = account.settings.name
-        for symbol, market in account.markets.items():
-            self.stop(market, f"market:{name}:{symbol}")
-        account.markets = {}
+        """End the gateway of an account, and the markets of a feed that nobody else is at."""
+        self.feeds.leave(account)
         if account.gateway is not None:
-            self.stop(account.gateway, f"gateway:{name}")
+            self.stop(account.gateway, f"gateway:{account.settings.name}")
             account.gateway = None
 
     def publish_unreadable(self, position_id: str, account: str, why: str, *, position: Position | None = None) -> None:

@@ -5,6 +5,8 @@ every one of them is reconciled. An actor that fails is restarted from its snaps
 in a minute and it is quarantined: its stop is verified or placed, then it stands still, and everything else goes on.
 """
 
+from dataclasses import replace
+
 import pykka
 import structlog
 
@@ -12,7 +14,7 @@ from actors.admission import Admission
 from actors.casualties import Casualties
 from actors.domain.schema import SCHEMA, load
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
-from actors.roster import Account, Managed, Roster, SupervisorParts
+from actors.roster import LOGGED_ONE_BY_ONE, Account, Managed, Roster, SupervisorParts
 from actors.runtime.base import tell
 from actors.traffic import (
     ActorFailed,
@@ -23,7 +25,6 @@ from actors.traffic import (
     PatienceOver,
     Recovered,
     Respawn,
-    ResumeFeed,
     Retake,
 )
 from actors.venues.base import VenueStatus
@@ -137,6 +138,7 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._roster.publish_account(account, epoch=message.epoch, detail=detail)
             self._log.error("lease.takeover_refused", shard=message.shard, remedy=detail)
             return
+        self._roster.feeds.taken(message.shard, message.epoch, message.loaded.tapes, message.loaded.snapshots)
         for account in accounts:
             account.started, account.resumed, account.recovering = True, False, set()
             account.epoch = message.epoch
@@ -160,6 +162,8 @@ class SupervisorActor(pykka.ThreadingActor):
             )
             self._recover(snapshot.position_id, begin, names)
         stored = {snapshot.position_id for snapshot in message.loaded.snapshots}
+        if len(self._roster.managed) > LOGGED_ONE_BY_ONE:
+            self._log.info("actor.recovered", shard=message.shard, actors=len(stored), epoch=message.epoch)
         for position_id, spill in message.spills.items():
             if position_id not in stored:
                 # A new position whose first save never arrived: nothing of it was sent, all of it was decided.
@@ -218,8 +222,10 @@ class SupervisorActor(pykka.ThreadingActor):
         settings, now = account.settings, self._roster.parts.runtime.clock.monotonic()
         account.late_until[position.symbol] = now + settings.request_expiry_seconds + settings.clock_skew_seconds
         ref = self._roster.spawn_position(position_id, managed)
-        tell(ref, begin)
-        self._log.info("actor.recovered", actor=position_id, version=begin.version, epoch=begin.epoch)
+        tape = begin.tape or self._roster.feeds.stored_tape(account, position.symbol)
+        # The decoded state is handed on instead of the stored one: at boot a hundred thousand wait in mailboxes.
+        tell(ref, replace(begin, tape=tape, position=position, state={}))
+        self._roster.log_of_one()("actor.recovered", actor=position_id, version=begin.version, epoch=begin.epoch)
 
     def _on_recovered(self, position_id: str) -> None:
         managed = self._roster.managed.get(position_id)
@@ -242,8 +248,7 @@ class SupervisorActor(pykka.ThreadingActor):
     def _resume(self, account: Account) -> None:
         account.resumed = True
         self._publish_reconciled(account)
-        if account.gateway is not None:
-            tell(account.gateway, ResumeFeed())
+        self._roster.resume(account)
         if not self._ready_told and all(other.resumed for other in self._roster.accounts.values()):
             self._ready_told = True
             self._log.info("service.ready", accounts=len(self._roster.accounts), positions=len(self._roster.managed))
@@ -303,7 +308,9 @@ class SupervisorActor(pykka.ThreadingActor):
     def _begin_anew(self, name: str, error: str) -> None:
         """A gateway or market died: its whole account starts again from what is saved."""
         for account in self._roster.accounts.values():
-            own = name.split(":")[1] == account.settings.name if ":" in name else False
+            kind, _, rest = name.partition(":")
+            owner = account.feed.name if kind == "market" else account.settings.name
+            own = rest.partition(":")[0] == owner
             if own and account.started and not self._roster.draining:
                 shard = account.settings.shard
                 self._stand_down(shard, 0, f"restarting after a failure: {error}")

@@ -6,6 +6,8 @@ from typing import Any
 
 from actors.domain.events import Cancel, FundingPaid, LookUp, Submit, Trade
 from actors.domain.model import Instrument, Micros, OrderKind, Position, Quote, Source
+from actors.domain.price_book import Wake
+from actors.domain.tape import StoredTape
 from actors.messages import OpenRequest
 from actors.runtime.base import Ref
 from actors.venues.base import Candle, VenueOrder, VenuePosition
@@ -134,8 +136,20 @@ class MarketPrice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceWoke:
+    """A price that a position waits for, by its registration at the desk."""
+
+    wake: Wake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """A position's reminder to itself: take the latest price, and wait for what matters after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Register:
-    """A position wants the prices of this symbol, the latest at once."""
+    """Somebody wants every price of this symbol, the latest at once: in lockstep, each position."""
 
     position_id: str
     ref: Ref
@@ -169,6 +183,11 @@ class CheckFreshness:
     """A MarketActor's reminder to itself."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveTapesNow:
+    """A MarketActor's reminder to itself."""
+
+
 # -- supervisor <-> others ---------------------------------------------------------------------------------------------
 
 
@@ -193,7 +212,10 @@ class AlsoAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginRecovery:
-    """A fresh PositionActor shall go on from this stored state."""
+    """A fresh PositionActor shall go on from this stored state; `position` is what was made of it already.
+
+    `tape` is what its shard has stored of its symbol's prices.
+    """
 
     state: Mapping[str, Any]
     schema: int
@@ -201,6 +223,8 @@ class BeginRecovery:
     epoch: int
     spilled: bool = False
     takeover: bool = False
+    tape: StoredTape | None = None
+    position: Position | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +283,9 @@ class PatienceOver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeFeed:
-    """The account is reconciled: prices may flow."""
+    """The account is reconciled: prices may flow. Without `prices` another account of the same feed is told them."""
+
+    prices: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

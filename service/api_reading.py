@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from actors.directory import Published
+from actors.directory import FeedStatus, Published
 from actors.domain.model import Phase
 from persistence.messages import ReadEvents
 from service import http_models as models
@@ -48,7 +48,7 @@ def reading_router(api: Api) -> APIRouter:
         wanted = _filter(account, symbol, phase)
         count = _limit(limit)
         after = _decode(cursor) if cursor is not None else None
-        found = ((_key(item), item) for item in list(api.directory.positions.values()) if wanted(item))
+        found = ((_key(item), item) for item in api.directory.positions.everything() if wanted(item))
         keyed = (pair for pair in found if after is None or pair[0] > after)
         page = heapq.nsmallest(count + 1, keyed, key=lambda item: item[0])
         following = _encode(page[count - 1][0]) if len(page) > count else None
@@ -89,9 +89,11 @@ def state_router(api: Api) -> APIRouter:
     def accounts(request: Request) -> Response:
         """Every account with its lease and its feeds."""
         check_query(request, ())
-        feeds = list(api.directory.feeds.values())
+        feeds: dict[str, list[FeedStatus]] = {}
+        for feed in list(api.directory.feeds.values()):
+            feeds.setdefault(feed.account, []).append(feed)
         views = [
-            account_view(status, [feed for feed in feeds if feed.account == name])
+            account_view(status, feeds.get(api.directory.feed_of.get(name, name), []))
             for name, status in sorted(api.directory.accounts.items())
         ]
         return answer({"accounts": views})

@@ -257,7 +257,7 @@ def health_view(directory: Directory) -> dict[str, Any]:
         "at": moment(directory.health_at) if directory.health_at else None,
         "quarantined": [
             {"id": item.position_id, "account": item.account, "reason": item.quarantined or "cannot be read"}
-            for item in list(directory.positions.values())
+            for item in directory.positions.everything()
             if item.quarantined or item.position is None
         ],
         "actors": [_health(record) for record in sorted(directory.health, key=_badness)],

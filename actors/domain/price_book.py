@@ -295,7 +295,7 @@ class PriceBook:
             at, price = (high_at, high) if long == (name in ("peak", "target")) else (low_at, low)
             if price is not None and name != "deadline" and (name != "trail" or surely_trailed(watch, stops)):
                 candidates.append((at, stop_source_of(source, watch.side), price))
-        quote = self._quotes[-1]
+        quote = self._quotes[-1] if self._quotes else _quote(self._at, self._known)
         if candidates:
             at, field, price = min(candidates)
             quote = _quote(at, tuple(price if name == field else None for name in SOURCES))
@@ -305,7 +305,8 @@ class PriceBook:
     def _wake_of(self, registration: Registration, quote: Quote, tick: int, extremes: Extremes) -> Wake:
         low, low_at, high, high_at = extremes
         index = len(self._quotes) - (self.sequence - tick)
-        latest = _quote(self._quotes[index - 1].at, self._known_at(index))
+        at = self._quotes[index - 1].at if 0 < index < len(self._quotes) else self._at
+        latest = _quote(at, self._known_at(index) if index < len(self._quotes) else self._known)
         missed = Missed(low=low, low_at=low_at, high=high, high_at=high_at, latest=latest)
         return Wake(key=registration.key, serial=registration.serial, quote=quote, tick=tick, missed=missed)
 

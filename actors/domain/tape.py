@@ -84,6 +84,15 @@ class Tape:
         self._highs = _pruned(self._highs, points)
         self.mark = points[-1]
 
+    def newest(self) -> tuple[int, int]:
+        """The sequences of the newest low and high that it keeps."""
+        return (self._lows[-1][2], self._highs[-1][2]) if self._lows else (0, 0)
+
+    def entries(self, after: int) -> tuple[list[Entry], list[Entry]]:
+        """Lows and highs later than this sequence, oldest first."""
+        lows, highs = (stack[bisect_right(stack, after, key=_SEQUENCE) :] for stack in (self._lows, self._highs))
+        return lows, highs
+
     def dump(self, after: int) -> dict[str, list[list[Any]]]:
         """What answers points from `after` on, as plain lists."""
         return {
@@ -144,6 +153,10 @@ class StoredTape:
         lows, highs = self._sources[source]
         low, low_at, high, high_at = _since(lows, highs, seen if lineage == self.lineage else 0)
         return Missed(low=low, low_at=low_at, high=high, high_at=high_at)
+
+    def entries(self, source: str) -> tuple[list[Entry], list[Entry]]:
+        """Lows and highs of a source, oldest first."""
+        return self._sources[source]
 
     def _entries(self, plain: object) -> list[Entry]:
         if not isinstance(plain, list | tuple):

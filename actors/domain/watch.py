@@ -5,7 +5,7 @@ the stop that follows the peak, and those `catch_up` takes from the extremes sin
 (actors/domain/tape.py). So telling a position only the prices its watch names equals telling it every price.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from actors.domain.exits import MICROS_PER_SECOND, better, distance_at, reached, trailing_stop
@@ -33,6 +33,8 @@ from actors.domain.prices import (
 )
 from actors.domain.step import Step
 from actors.domain.words import Source
+
+_MOVED_BY_PRICES = ("mae", "mfe", "peak_price", "peak_at", "stop_price", "stop_reason", "updated_at")
 
 # A level that was computed backwards is taken a hair early: waking once too often is harmless, once too rarely is not.
 _HAIR = Decimal("1e-20")
@@ -102,6 +104,14 @@ def catch_up(position: Position, missed: Missed) -> Position:
             if step.position != before and at > step.position.updated_at:
                 step.change(updated_at=at)
     return step.position
+
+
+def only_extremes(before: Position | None, after: Position) -> bool:
+    """Whether nothing but what prices alone move has changed: extremes, the peak, and the stop that follows it."""
+    if before is None:
+        return False
+    moved = {name: getattr(after, name) for name in _MOVED_BY_PRICES}
+    return replace(before, **moved) == after
 
 
 def watch_of(position: Position, at: Micros) -> Watch:

@@ -6,11 +6,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from actors.desk import missed_of
 from actors.directory import Published
 from actors.domain.model import OrderKind, OrderSide, Plan, Position, Side
 from actors.domain.plans import RUNNER, parse_plan
 from actors.domain.schema import SCHEMA, known_fields, load
 from actors.domain.step import client_order_id
+from actors.domain.tape import StoredTape
+from actors.domain.watch import catch_up
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
 from actors.runtime.base import tell
 from actors.runtime.simulator import Simulator
@@ -23,6 +26,7 @@ from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySe
 from persistence.codec import decode_snapshot
 from persistence.failure_log import MemoryFailureLog
 from persistence.memory_store import MemoryServer, MemoryStore, ShardData
+from persistence.tape import decode_tape
 from service.bootstrap import House, assemble
 
 SYMBOL = "BTC/USDT:USDT"
@@ -304,7 +308,9 @@ class Keeper:
         if raw is None:
             return None
         snapshot = decode_snapshot(id, raw, SCHEMA)
-        return load(snapshot.state, snapshot.schema)
+        position = load(snapshot.state, snapshot.schema)
+        tape = self.shard.tapes.get(position.symbol)
+        return position if tape is None else catch_up(position, missed_of(position, StoredTape(decode_tape(tape))))
 
     def stored_version(self, id: str = "p1") -> int:
         """The version that is stored, 0 when nothing is."""

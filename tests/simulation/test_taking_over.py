@@ -8,7 +8,7 @@ import pykka
 import pytest
 
 from actors.domain.model import OrderKind
-from actors.runtime.base import Ref, tell
+from actors.runtime.base import Ping, Ref, tell
 from actors.traffic import BeginRecovery, MarketPrice, SendOrder
 from actors.venues.base import OrderRequest
 from persistence.messages import Save, SaveFailed
@@ -167,17 +167,17 @@ def lives(keeper: Keeper) -> tuple[list[Ref], list[Ref]]:
 
 
 def own_ref(keeper: Keeper) -> Ref:
-    """The actor of this keeper's position, seen as it takes a price that changes nothing."""
+    """The actor of this keeper's position, seen as it is pinged."""
     seen: list[Ref] = []
 
     def note(actor: pykka.Actor, message: object) -> None:
-        if isinstance(message, MarketPrice):
+        if type(actor).__name__ == "PositionActor" and isinstance(message, Ping):
             seen.append(actor.actor_ref)
 
     keeper.simulator.before_turn = note
     quote = keeper.house.directory.quote("paper", SYMBOL)
     assert quote is not None
-    keeper.moves(quote.mark, seconds=2)
+    keeper.moves(quote.mark, seconds=keeper.health_seconds + 1)
     keeper.simulator.before_turn = None
     return seen[0]
 

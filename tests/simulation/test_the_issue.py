@@ -11,7 +11,7 @@ from actors.domain.model import IntentStatus, OrderKind, Phase
 from actors.messages import Amended, Opened, Refusal
 from actors.venues.base import OrderRequest
 from persistence.batch import Batch
-from persistence.commit import Doubtful
+from persistence.commit import Doubtful, Refusals
 from persistence.failure_log import MemoryFailureLog
 from persistence.memory_store import MemoryStore
 from persistence.store import SnapshotConflict
@@ -323,7 +323,7 @@ class LateStore(MemoryStore):
     under_way: list[tuple[str, Batch, bytes | None]]
     hold = False
 
-    def _commit(self, shard: str, batch: Batch) -> str:
+    def _commit(self, shard: str, batch: Batch) -> Refusals:
         if type(self).hold:
             type(self).hold = False
             type(self).under_way.append((shard, batch, self._watched))

@@ -1,0 +1,183 @@
+"""Desk: where the positions of one symbol say which prices concern them, and its MarketActor plays the prices.
+
+The one thing that actors share beside the directory: a book (actors/domain/price_book.py) behind a lock, so that a
+registration and the prices around it are of one moment. A position that registers names the last price it knows; one
+that matters and was played since comes back to it at once, so that no crossing is missed between two messages.
+
+For each shard the desk also keeps what its tape is to be saved as, and what of it is durable already.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from actors.domain.live_book import LiveBook
+from actors.domain.model import Position, Quote
+from actors.domain.price_book import Wake
+from actors.domain.tape import StoredTape
+from actors.domain.watch import Missed, Watch, catch_up, stop_source_of
+from actors.runtime.base import Ref
+from actors.runtime.locks import Lock
+
+# So many prices are played under one lock: a position that asks meanwhile waits for a fraction of a millisecond.
+_CHUNK = 64
+
+
+@dataclass(slots=True)
+class ShardTape:
+    """One shard's copy of a symbol's tape: what a save under way would make durable, and what is durable."""
+
+    epoch: int
+    after: int
+    stored: StoredTape | None = None
+    durable: StoredTape | None = None
+    saving: StoredTape | None = None
+    signature: tuple[int, ...] = ()
+    # The points of saved states: those acknowledged, and those whose save is under way.
+    points: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Desk:
+    """One symbol's book, shared by its MarketActor and its positions. Every method may be called from any thread."""
+
+    def __init__(self, *, first: int = 0) -> None:
+        """Prices are numbered from `first` on."""
+        self._lock = Lock()
+        self._book = LiveBook()
+        self._book.skip_to(first)
+        self._refs: dict[str, Ref] = {}
+        self._told: Quote | None = None
+        self._fresh = False
+        self.tapes: dict[str, ShardTape] = {}
+
+    # -- the market's side ---------------------------------------------------------------------------------------------
+
+    def play(self, quotes: Sequence[Quote]) -> Iterator[tuple[Ref, Wake]]:
+        """Play prices, oldest first, and hand out whom they wake."""
+        for start in range(0, len(quotes), _CHUNK):
+            with self._lock:
+                woken = self._book.play_all(quotes[start : start + _CHUNK])
+                pairs = [(self._refs[wake.key], wake) for wake in woken]
+                self._told, self._fresh = quotes[-1], True
+            yield from pairs
+
+    def mark_stale(self) -> None:
+        """The latest price is too old to be told to a newcomer."""
+        self._fresh = False
+
+    def to_save(self, tape: ShardTape) -> StoredTape | None:
+        """A shard's tape, as it is to be saved now; None when what is saved says the same, or a save is under way."""
+        with self._lock:
+            signature = self._book.signature
+            if tape.saving is not None or signature == tape.signature:
+                return None
+            tape.signature = signature
+            points = {point for points in tape.points.values() for point in points}
+            tape.saving = self._book.copy(after=tape.after, before=tape.stored, points=points)
+            return tape.saving
+
+    def copy(self, tape: ShardTape) -> StoredTape:
+        """All that is known for a shard: what it had stored, and what was played since it came."""
+        with self._lock:
+            self._book.here()
+            return self._book.copy(after=tape.after, before=tape.stored)
+
+    # -- the positions' side -------------------------------------------------------------------------------------------
+
+    def register(self, key: str, ref: Ref, watch: Watch, since: int | None = None) -> tuple[int, Wake | None, int]:
+        """Wake `ref` on the first price after `since` (None: the present one) that its watch names, and then no more.
+
+        Returns the registration's number, the price that was played already and matters, if any, and the sequence
+        up to which the position is told.
+        """
+        with self._lock:
+            self._refs[key] = ref
+            serial, wake = self._book.register(key, watch, since)
+            return serial, wake, self._book.point(key)
+
+    def unregister(self, key: str, ref: Ref) -> None:
+        """Wake it no more, unless another actor has taken its place."""
+        with self._lock:
+            if self._refs.get(key) == ref:
+                del self._refs[key]
+                self._book.unregister(key)
+
+    def end(self, shard: str, key: str) -> None:
+        """A position has ended: its saved state asks for nothing any more."""
+        tape = self.tapes.get(shard)
+        if tape is not None:
+            with self._lock:
+                tape.points.pop(key, None)
+
+    def forget(self, key: str) -> None:
+        """Wake nobody under this name."""
+        with self._lock:
+            if self._refs.pop(key, None) is not None:
+                self._book.unregister(key)
+
+    def fold(self, key: str) -> tuple[Missed, int] | None:
+        """What the position has missed up to now, and how far that is; None while a price is on its way to it."""
+        with self._lock:
+            missed = self._book.fold(key)
+            return None if missed is None else (missed, self._book.point(key))
+
+    def missed(self, seen: int, source: str) -> Missed:
+        """What a source did after the price of this sequence."""
+        with self._lock:
+            return self._book.missed_since(seen, source)
+
+    def present(self) -> tuple[Quote | None, int]:
+        """The latest price as it was told, None when there is none that is fresh, and its sequence."""
+        with self._lock:
+            return (self._told if self._fresh else None), self._book.here()
+
+    # -- durability ----------------------------------------------------------------------------------------------------
+
+    def join(self, shard: str, epoch: int, stored: StoredTape | None, seen: int) -> None:
+        """A shard's positions come, with the tape that was stored for them; `seen` is the highest sequence any has."""
+        with self._lock:
+            floor = max(seen, stored.sequence if stored is not None else 0)
+            if self._book.sequence <= floor:
+                # Every price from now on has a higher number than any that the shard has recorded.
+                self._book.skip_to(floor + 1)
+            self.tapes[shard] = ShardTape(
+                epoch=epoch,
+                after=self._book.sequence,
+                stored=stored,
+                durable=stored,
+                signature=self._book.signature,
+            )
+
+    def saving(self, shard: str, key: str, seen: int) -> None:
+        """A state that has seen the prices up to here is about to be saved: what came after must stay on the tape."""
+        tape = self.tapes.get(shard)
+        if tape is not None:
+            with self._lock:
+                points = tape.points.setdefault(key, [])
+                if not points or points[-1] != seen:
+                    points.append(seen)
+
+    def acknowledged(self, shard: str, key: str, seen: int) -> None:
+        """This state is what a crash would leave: older ones are not asked about any more."""
+        tape = self.tapes.get(shard)
+        if tape is not None:
+            with self._lock:
+                points = tape.points.get(key, [])
+                points[:] = [point for point in points if point >= seen]
+
+    def saved(self, shard: str, epoch: int, sequence: int) -> None:
+        """A copy of the tape is durable."""
+        tape = self.tapes.get(shard)
+        if tape is not None and tape.epoch == epoch and tape.saving is not None and tape.saving.sequence == sequence:
+            tape.durable, tape.saving = tape.saving, None
+
+    def as_saved(self, position: Position, shard: str) -> Position:
+        """A published position with the extremes that the durable tape has beyond it."""
+        tape = self.tapes.get(shard)
+        if tape is None or tape.durable is None or tape.durable.sequence <= position.seen:
+            return position
+        return catch_up(position, missed_of(position, tape.durable))
+
+
+def missed_of(position: Position, tape: StoredTape) -> Missed:
+    """What a stored tape has beyond a stored position."""
+    return tape.missed("", position.seen, stop_source_of(position.plan.stop_source, position.side))

@@ -1,0 +1,125 @@
+"""Listening: how one position hears prices.
+
+In lockstep its market tells it every one, and waits until each has settled. Otherwise it registers at the symbol's desk
+what it waits for, is told just those prices, and catches up with the others whenever it needs its extremes.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from actors.domain.events import PriceMoved
+from actors.domain.model import Micros, Phase, Position
+from actors.domain.watch import Watch, catch_up, stop_source_of, watch_of
+from actors.runtime.base import tell
+from actors.traffic import Listen, MarketPrice, PriceWoke, Register, Unregister
+
+if TYPE_CHECKING:
+    from actors.position import PositionActor
+
+
+class Listening:
+    """One position's ear, on its actor's turns alone."""
+
+    __slots__ = ("_actor", "_serial", "_watch")
+
+    def __init__(self, actor: "PositionActor") -> None:
+        """It hears nothing before `begin`."""
+        self._actor = actor
+        self._serial = 0
+        self._watch: Watch | None = None
+
+    def begin(self) -> None:
+        """From now on prices come here, the latest at once."""
+        actor, parts = self._actor, self._actor.parts
+        if parts.lockstep:
+            tell(parts.market, Register(position_id=parts.position_id, ref=actor.actor_ref))
+        else:
+            # A message of its own: what was decided so far is done first, as with a price that comes from the market.
+            tell(actor.actor_ref, Listen())
+
+    def end(self) -> None:
+        """No price is for this position any more; the market does not wait for it."""
+        parts = self._actor.parts
+        if parts.lockstep:
+            tell(parts.market, Unregister(position_id=parts.position_id))
+        self.stop()
+
+    def stop(self) -> None:
+        """This actor hears nothing more. In lockstep its market still waits: for the one that takes its place."""
+        parts = self._actor.parts
+        self._serial, self._watch = 0, None
+        parts.desk.unregister(parts.position_id, self._actor.actor_ref)
+
+    def saving(self, position: Position) -> None:
+        """A state is about to be saved: the tape keeps what came after it."""
+        parts = self._actor.parts
+        if not parts.lockstep:
+            parts.desk.saving(parts.account.shard, position.id, position.seen)
+
+    def acknowledged(self, position: Position) -> None:
+        """A state is saved."""
+        parts = self._actor.parts
+        if position.phase is Phase.CLOSED:
+            parts.desk.end(parts.account.shard, position.id)
+        elif not parts.lockstep:
+            parts.desk.acknowledged(parts.account.shard, position.id, position.seen)
+
+    def on_listen(self) -> None:
+        """Take the latest price, if it is fresh, then wait for what matters after it."""
+        actor = self._actor
+        if actor.position is None:
+            return
+        position, desk = actor.position, actor.parts.desk
+        quote, sequence = desk.present()
+        at = position.updated_at
+        if position.seen > 0:
+            source = stop_source_of(position.plan.stop_source, position.side)
+            position = catch_up(position, desk.missed(position.seen, source))
+        actor.position = replace(position, seen=sequence)
+        if quote is not None:
+            at = max(at, quote.at)
+            actor.advance(PriceMoved(quote=quote))
+        self._register(at)
+
+    def on_price(self, message: MarketPrice) -> None:
+        """One price of the broadcast."""
+        self._actor.advance(PriceMoved(quote=message.quote))
+
+    def on_woken(self, message: PriceWoke) -> None:
+        """A price that this position waited for. One that an older registration asked for is out of date."""
+        actor, wake = self._actor, message.wake
+        position = actor.position
+        if position is None or wake.serial != self._serial or self._watch is None:
+            return
+        at = max(position.updated_at, wake.quote.at)
+        actor.position = replace(catch_up(position, wake.missed), seen=wake.tick)
+        self._watch = None
+        actor.advance(PriceMoved(quote=wake.quote))
+        self._register(at)
+
+    def catch_up(self) -> None:
+        """Bring the position's extremes and latest price up to now; not while a price is on its way to it."""
+        actor = self._actor
+        if self._watch is None or actor.position is None:
+            return
+        found = actor.parts.desk.fold(actor.parts.position_id)
+        if found is not None:
+            missed, seen = found
+            actor.position = replace(catch_up(actor.position, missed), seen=seen)
+
+    def after(self, at: Micros) -> None:
+        """Something was applied: wait for what matters now."""
+        position = self._actor.position
+        if self._watch is not None and position is not None and watch_of(position, at) != self._watch:
+            self._register(at)
+
+    def _register(self, at: Micros) -> None:
+        actor = self._actor
+        position = actor.position
+        if position is None or actor.ended:
+            return
+        self._watch = watch_of(position, at)
+        desk, name = actor.parts.desk, actor.parts.position_id
+        self._serial, wake, _ = desk.register(name, actor.actor_ref, self._watch, position.seen)
+        if wake is not None:
+            tell(actor.actor_ref, PriceWoke(wake=wake))

@@ -1,0 +1,38 @@
+"""Outbox: what a position lets go once the state that decided it is acknowledged."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from actors.domain.events import OrderAbsent, OrderWithheld, Submit
+from actors.domain.model import Position
+from actors.domain.outcomes import overtaken_by_price, wanted
+from actors.effects import release
+from actors.position_parts import Waiting
+
+if TYPE_CHECKING:
+    from actors.position import PositionActor
+
+
+def release_due(actor: "PositionActor", due: Sequence[Waiting], acknowledged: Position) -> None:
+    """Let go what waited for this acknowledgement, and of the orders only those still wanted in it."""
+    withheld: list[str] = []
+    overtaken: list[str] = []
+    for waiting in due:
+        if waiting.answer is not None:
+            waiting.answer(actor.parts.directory.positions[acknowledged.id])
+        elif isinstance(waiting.effect, Submit) and not wanted(acknowledged, waiting.effect.client_order_id):
+            withheld.append(waiting.effect.client_order_id)
+        elif isinstance(waiting.effect, Submit) and _overtaken(actor, waiting.effect):
+            overtaken.append(waiting.effect.client_order_id)
+        elif waiting.effect is not None:
+            release(actor, waiting.effect)
+    for order_id in withheld:
+        actor.apply(OrderWithheld(at=actor.event_time(), client_order_id=order_id))
+    for order_id in overtaken:
+        # The save took so long that its price has gone: never sent, still owed, under the same id.
+        actor.apply(OrderAbsent(at=actor.event_time(), client_order_id=order_id))
+
+
+def _overtaken(actor: "PositionActor", submit: Submit) -> bool:
+    actor.listening.catch_up()
+    return overtaken_by_price(actor.position, submit.client_order_id)

@@ -20,6 +20,7 @@ from actors.runtime.locks import Lock
 
 # So many prices are played under one lock: a position that asks meanwhile waits for a fraction of a millisecond.
 _CHUNK = 64
+_COMPACT_FROM = 1024
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Desk:
         self._book = LiveBook()
         self._book.skip_to(first)
         self._refs: dict[str, Ref] = {}
+        self._compact_at = _COMPACT_FROM
         self._told: Quote | None = None
         self._fresh = False
         self.tapes: dict[str, ShardTape] = {}
@@ -64,6 +66,11 @@ class Desk:
         """The latest price is too old to be told to a newcomer."""
         self._fresh = False
 
+    @property
+    def size(self) -> int:
+        """How many entries its tapes hold."""
+        return self._book.size
+
     def to_save(self, tape: ShardTape) -> StoredTape | None:
         """A shard's tape, as it is to be saved now; None when what is saved says the same, or a save is under way."""
         with self._lock:
@@ -71,9 +78,18 @@ class Desk:
             if tape.saving is not None or signature == tape.signature:
                 return None
             tape.signature = signature
+            self._compact()
             points = {point for points in tape.points.values() for point in points}
             tape.saving = self._book.copy(after=tape.after, before=tape.stored, points=points)
             return tape.saving
+
+    def _compact(self) -> None:
+        """Forget what no position asks about any more, whenever the tapes have doubled."""
+        if self._book.size >= self._compact_at:
+            self._book.compact(
+                point for tape in self.tapes.values() for points in tape.points.values() for point in points
+            )
+            self._compact_at = max(_COMPACT_FROM, 2 * self._book.size)
 
     def copy(self, tape: ShardTape) -> StoredTape:
         """All that is known for a shard: what it had stored, and what was played since it came."""

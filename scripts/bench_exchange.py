@@ -45,26 +45,45 @@ class BenchExchange(WatchedExchange):
         self.executed_at: list[float] = []
         self._fresh = 0
 
+    def step(self, tick: Any) -> Any:
+        """Play one price."""
+        if hasattr(WatchedExchange, "steps"):
+            return super().step(tick)
+        return self._timed(lambda: (1, WatchedExchange.step(self, tick)))[1]
+
     def steps(self, ticks: Sequence[Any]) -> Any:
-        """Play prices that are due together, unless the market pauses: its actor tries again a second later."""
+        """Play prices that are due together."""
+        play: Any = vars(WatchedExchange.__mro__[1])["steps"]
+        return self._timed(lambda: play(self, ticks))
+
+    def _timed(self, play: Any) -> Any:
+        """Unless the market pauses: the exchange's actor tries again a second later."""
         if self.paused:
             raise sqlite3.OperationalError("the market pauses")
-        played, filled = super().steps(ticks)
+        played = play()
         self.played_at = time.perf_counter()
-        self.ticks += played
-        return played, filled
+        self.ticks += played[0]
+        return played
 
     def submit(self, request: OrderRequest, now: int) -> Any:
-        """Take an order; while recording, count the market orders that are executed."""
+        """Take an order; while recording, note when a market order was executed."""
         read = super().submit(request, now)
-        self._fresh += self.recording and request.trigger_price is None
+        if self.recording and request.trigger_price is None:
+            self._fresh += 1
+            if not hasattr(WatchedExchange, "together"):
+                self._executed()
         return read
 
     @contextmanager
     def together(self, *, writes: bool) -> Iterator[None]:
         """Several requests in one transaction: what is executed in it is so when it is committed."""
-        with super().together(writes=writes):
+        served: Any = vars(WatchedExchange.__mro__[1])["together"]
+        with served(self, writes=writes):
             yield
+        if self._fresh:
+            self._executed()
+
+    def _executed(self) -> None:
         fresh, self._fresh = self._fresh, 0
         self.executed_at.extend([time.perf_counter()] * fresh)
 

@@ -1,0 +1,186 @@
+"""The desk: what it keeps for states that were saved, and that it forgets the rest."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, cast
+
+from actors.desk import Desk, missed_of
+from actors.domain.live_book import plain_of
+from actors.domain.model import Quote, Side
+from actors.domain.tape import StoredTape
+from actors.domain.watch import Missed, Watch
+from actors.domain.words import Source
+from actors.runtime.base import Ref
+from persistence.tape import decode_tape, encode_tape
+from tests.unit.driver import opened
+
+SHARD = "main"
+NOBODY = cast(Ref, object())
+IDLE = Watch(side=Side.LONG, stop_source=Source.MARK, targets_source=Source.MARK)
+
+
+def quotes(*prices: int, at: int = 1) -> list[Quote]:
+    """Quotes whose sources agree, one a second."""
+    return [
+        Quote(at=(at + index) * 1_000_000, **cast(Any, dict.fromkeys(("mark", "last", "bid", "ask"), Decimal(price))))
+        for index, price in enumerate(prices)
+    ]
+
+
+def joined(stored: StoredTape | None = None, *, seen: int = 0) -> Desk:
+    """A desk that one shard has come to."""
+    desk = Desk(first=1)
+    desk.join(SHARD, 1, stored, seen)
+    return desk
+
+
+def played(desk: Desk, *prices: int) -> None:
+    """Play prices; nobody is woken."""
+    assert list(desk.play(quotes(*prices))) == []
+
+
+def saved(desk: Desk) -> StoredTape:
+    """What is to be saved now, as it is read again."""
+    copy = desk.to_save(desk.tapes[SHARD])
+    assert copy is not None
+    desk.saved(SHARD, 1, copy.sequence)
+    return copy
+
+
+def since(tape: StoredTape, seen: int) -> tuple[object, object]:
+    """Lowest and highest mark price after a point."""
+    missed: Missed = tape.missed("", seen, "mark")
+    return missed.low, missed.high
+
+
+def test_a_state_that_is_being_saved_is_answered_until_a_later_one_is_acknowledged() -> None:
+    """Whichever of them a crash leaves, the tape says what came after it, and nothing of what nobody asks about."""
+    desk = joined()
+    desk.register("p", NOBODY, IDLE)
+    points = []
+    for price in (100, 90, 80, 70):
+        played(desk, price)
+        found = desk.fold("p")
+        assert found is not None
+        points.append(found[1])
+    desk.saving(SHARD, "p", points[0])
+    desk.saving(SHARD, "p", points[2])
+    played(desk, 60)
+    tape = saved(desk)
+    assert since(tape, points[0]) == (60, 90)
+    assert since(tape, points[2]) == (60, 70)
+    desk.acknowledged(SHARD, "p", points[2])
+    played(desk, 50)
+    tape = saved(desk)
+    assert since(tape, points[2]) == (50, 70)
+    assert len(tape.entries("mark")[1]) == 2
+
+
+def test_nothing_new_is_not_saved_again() -> None:
+    """A price inside what is known changes no copy."""
+    desk = joined()
+    desk.register("p", NOBODY, IDLE)
+    desk.saving(SHARD, "p", desk.present()[1])
+    played(desk, 100, 90)
+    saved(desk)
+    played(desk, 95, 91, 99)
+    assert desk.to_save(desk.tapes[SHARD]) is None
+    played(desk, 101)
+    assert desk.to_save(desk.tapes[SHARD]) is not None
+
+
+def test_a_second_copy_waits_for_the_first() -> None:
+    """And only the answer to that very copy makes it durable."""
+    desk = joined()
+    played(desk, 100)
+    tape = desk.tapes[SHARD]
+    first = desk.to_save(tape)
+    assert first is not None
+    played(desk, 200)
+    assert desk.to_save(tape) is None
+    desk.saved(SHARD, 2, first.sequence)
+    desk.saved(SHARD, 1, first.sequence + 1)
+    assert tape.durable is None
+    desk.saved(SHARD, 1, first.sequence)
+    assert tape.durable is first
+    assert desk.to_save(tape) is not None
+
+
+def test_a_shard_that_comes_later_brings_what_it_had_stored() -> None:
+    """Its own numbers go on; what the desk played before it came is none of its own."""
+    before = joined()
+    point = before.present()[1]
+    before.saving(SHARD, "p", point)
+    played(before, 100, 120)
+    stored = saved(before)
+    later = Desk(first=1)
+    played(later, 500, 10)
+    later.join(SHARD, 2, stored, stored.sequence + 40)
+    assert later.present()[1] > stored.sequence + 40
+    later.saving(SHARD, "p", point)
+    later.saving(SHARD, "q", stored.sequence + 40)
+    played(later, 90)
+    copy = later.to_save(later.tapes[SHARD])
+    assert copy is not None
+    assert since(copy, point) == (90, 120)
+    assert since(copy, stored.sequence + 40) == (90, 90)
+
+
+def test_a_tape_comes_back_from_bytes_as_it_was() -> None:
+    """Encoded, stored, decoded: the same answers."""
+    desk = joined()
+    point = desk.present()[1]
+    desk.saving(SHARD, "p", point)
+    played(desk, 100, 140, 90, 120)
+    tape = saved(desk)
+    again = StoredTape(decode_tape(encode_tape(plain_of(tape))))
+    assert plain_of(again) == plain_of(tape)
+    assert since(again, point) == (90, 140)
+
+
+def test_what_nobody_asks_about_is_forgotten() -> None:
+    """A market that falls for days, and a position that is told something at every step: a handful of entries."""
+    desk = joined()
+    desk.register("p", NOBODY, IDLE)
+    point = 0
+    for price in range(20_000, 10_000, -1):
+        played(desk, price)
+        found = desk.fold("p")
+        assert found is not None
+        point = found[1]
+        desk.saving(SHARD, "p", point)
+        desk.acknowledged(SHARD, "p", point)
+        if price % 50 == 0:
+            saved(desk)
+    assert desk.size < 10_000
+    played(desk, 15_000)
+    assert since(saved(desk), point) == (15_000, 15_000)
+
+
+def test_a_position_that_ended_is_asked_about_no_more() -> None:
+    """Its points go with it."""
+    desk = joined()
+    desk.saving(SHARD, "p", desk.present()[1])
+    desk.end(SHARD, "p")
+    assert desk.tapes[SHARD].points == {}
+
+
+def test_an_actor_that_was_replaced_does_not_unregister_its_successor() -> None:
+    """It ends after the other one has begun to listen."""
+    desk, old, new = joined(), cast(Ref, object()), cast(Ref, object())
+    desk.register("p", old, IDLE)
+    desk.register("p", new, IDLE)
+    desk.unregister("p", old)
+    assert desk.fold("p") is not None
+    desk.unregister("p", new)
+    assert desk.fold("p") is None
+
+
+def test_a_stored_tape_answers_in_the_source_of_the_stop() -> None:
+    """What a stored position has missed is of the prices that its stop follows."""
+    position = opened({"stop": {"percent": "50"}, "trigger_by": {"stop": "last", "targets": "mark"}}).position
+    desk = joined()
+    position = replace(position, seen=desk.present()[1])
+    desk.saving(SHARD, position.id, position.seen)
+    assert list(desk.play([replace(quotes(100)[0], last=Decimal(140))])) == []
+    assert missed_of(position, saved(desk)).high == 140

@@ -194,7 +194,6 @@ class PriceBook:
         kept = [point for point in kept if 0 <= point <= self.sequence]
         for field in self._fields:
             field.tape.prune(kept)
-        self._pointed = kept[-1]
 
     def dump(self, after: int = 0) -> dict[str, Any]:
         """The tapes from the point `after` on, as StoredTape reads them."""

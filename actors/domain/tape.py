@@ -82,7 +82,6 @@ class Tape:
         points = points if points and points[0] == 0 else (0, *points)
         self._lows = _pruned(self._lows, points)
         self._highs = _pruned(self._highs, points)
-        self.mark = points[-1]
 
     def newest(self) -> tuple[int, int]:
         """The sequences of the newest low and high that it keeps."""

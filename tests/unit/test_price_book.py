@@ -200,6 +200,18 @@ def test_a_group_below_the_top_falls_at_the_stop_of_its_own_peak() -> None:
     assert keys(play(book, 130)) == ["new"]
 
 
+def test_a_group_below_the_top_falls_one_stop_after_the_other() -> None:
+    """The nearest of those that are left is waited for."""
+    book = PriceBook()
+    book.register("near", watch(peak=100, trail_gap=60))
+    book.register("far", watch(peak=100, trail_gap=65))
+    play(book, 200, 150)
+    book.register("new", watch(peak=150, trail_gap=90))
+    assert keys(play(book, 160, 140)) == ["near"]
+    assert play(book, 136) == []
+    assert keys(play(book, 135)) == ["far"]
+
+
 def test_a_group_that_is_the_top_again_takes_in_equals() -> None:
     """And its stop is theirs as well, also once another group is above it again."""
     book = PriceBook()
@@ -297,7 +309,7 @@ def test_extremes_that_only_look_like_a_crossing_wake_nobody() -> None:
     book = PriceBook()
     book.register("p1", watch(deadline=1))
     play(book, 100, 96, 120, 116)
-    assert book.register("p1", watch(peak=100, trail_gap=5), 1)[1] is None
+    assert book.register("p1", watch(peak=100, trail_gap=5, targets_source=Source.LAST), 1)[1] is None
     assert keys(play(book, 115)) == ["p1"]
 
 
@@ -333,6 +345,21 @@ def test_a_point_that_this_book_does_not_have_is_the_nearest_it_has() -> None:
     book.register("p1", watch(stop=90), 17)
     book.register("p2", watch(stop=90), -1)
     assert (book.point("p1"), book.point("p2")) == (2, 0)
+
+
+def test_what_nobody_asks_for_any_more_may_be_asked_for_again_at_once() -> None:
+    """A point that was forgotten is handed out anew, without a tick between."""
+    book = PriceBook()
+    play(book, 200)
+    book.register("p1", watch(stop=1))
+    play(book, 100)
+    book.register("p2", watch(stop=1))
+    book.unregister("p2")
+    book.compact()
+    book.register("p3", watch(stop=1))
+    play(book, 90, 80)
+    assert low_high(book.fold("p3")) == (80, 90)
+    assert low_high(book.fold("p1")) == (80, 100)
 
 
 def test_an_idle_symbol_stays_small_and_is_small_again_once_its_points_are_forgotten() -> None:

@@ -104,7 +104,7 @@ class Market:
         watch = self.armed[key].watch
         return extremes(self.quotes[self.points[key] : until], stop_source_of(watch.stop_source, watch.side))
 
-    def tick(self) -> None:
+    def next_quote(self) -> Quote:
         """One more price, with some sources missing."""
         draw = self.draw
         self.at += draw.randint(0, 2)
@@ -113,17 +113,25 @@ class Market:
         def price() -> Decimal | None:
             return None if draw.random() < 0.2 else self.centre + D(draw.randint(-1, 1)) / 2
 
-        now = Quote(at=self.at, mark=price(), last=price(), bid=price(), ask=price())
-        self.quotes.append(now)
-        woken = self.book.play_all([now])
-        assert sorted(wake.key for wake in woken) == sorted(key for key, told in self.armed.items() if told.hears(now))
-        assert [wake.serial for wake in woken] == sorted(wake.serial for wake in woken)
-        for wake in woken:
-            assert (wake.quote, wake.tick) == (now, len(self.quotes))
-            assert said(wake.missed) == self.missed(wake.key)
-            assert wake.missed.latest == merged(self.quotes)
-            assert self.book.point(wake.key) == wake.tick
-            self.disarm(wake.key, wake.tick)
+        return Quote(at=self.at, mark=price(), last=price(), bid=price(), ask=price())
+
+    def ticks(self, count: int) -> None:
+        """Some prices at once."""
+        batch = [self.next_quote() for _ in range(count)]
+        woken = self.book.play_all(batch)
+        for now in batch:
+            self.quotes.append(now)
+            due = [wake for wake in woken if wake.tick == len(self.quotes)]
+            assert sorted(wake.key for wake in due) == sorted(
+                key for key, told in self.armed.items() if told.hears(now)
+            )
+            assert [wake.serial for wake in due] == sorted(wake.serial for wake in due)
+            for wake in due:
+                assert wake.quote == now
+                assert wake.missed == self.answer(wake.key, len(self.quotes) - 1)
+                assert self.book.point(wake.key) == wake.tick
+                self.disarm(wake.key, wake.tick)
+        assert [wake.tick for wake in woken] == sorted(wake.tick for wake in woken)
 
     def disarm(self, key: str, tick: int) -> None:
         """A wake is on its way."""
@@ -191,5 +199,5 @@ def test_the_book_means_what_the_watches_say(seed: int) -> None:
             if market.draw.random() < 0.4 and len(market.quotes) - tick <= 8:
                 del market.disarmed[key]
                 market.arm(key, tick)
-        market.tick()
+        market.ticks(market.draw.choice([0, 1, 1, 1, 2, 6]))
     market.check_saved()

@@ -5,6 +5,9 @@ from typing import Any
 
 from actors.domain.events import Note
 
+# A bool is an int. A tuple, because a union is taken apart anew at each look: this is done for every line.
+_PLAIN = (str, int)
+
 
 def line_of(note: Note, position_id: str) -> dict[str, Any]:
     """One line: its constant name, when (microseconds UTC), whose, and its fields as plain values."""
@@ -13,8 +16,6 @@ def line_of(note: Note, position_id: str) -> dict[str, Any]:
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Audit fields as plain values: decimals as strings without exponent, None left out."""
-    plain: dict[str, Any] = {}
-    for key, value in fields.items():
-        if value is not None:
-            plain[key] = value if isinstance(value, str | int | bool) else f"{value:f}"
-    return plain
+    return {
+        key: value if isinstance(value, _PLAIN) else f"{value:f}" for key, value in fields.items() if value is not None
+    }

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from actors.audit import line_of, plain
+from actors.audit import line_of
 from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
 from actors.domain.orders import resting_ids
 from actors.runtime.base import tell
@@ -30,5 +30,6 @@ def release(actor: "PositionActor", effect: Effect) -> None:
             actor.read_slot(delay_seconds=CONFIRM_SECONDS)
         case Note():
             write = actor.log.warning if effect.alert else actor.log.info
-            write(effect.name, **plain(effect.fields))
-            parts.publish({**line_of(effect, parts.position_id), "account": parts.account.name})
+            line = line_of(effect, parts.position_id)
+            write(effect.name, **line["fields"])
+            parts.publish({**line, "account": parts.account.name})

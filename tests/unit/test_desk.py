@@ -100,9 +100,9 @@ def test_a_second_copy_waits_for_the_first() -> None:
     assert desk.to_save(tape) is None
     desk.saved(SHARD, 2, first.sequence)
     desk.saved(SHARD, 1, first.sequence + 1)
-    assert tape.durable is None
+    assert desk.tapes[SHARD].durable is None
     desk.saved(SHARD, 1, first.sequence)
-    assert tape.durable is first
+    assert desk.tapes[SHARD].durable is first
     assert desk.to_save(tape) is not None
 
 

@@ -27,6 +27,7 @@ from actors.domain.model import (
     Side,
 )
 from actors.domain.orders import work
+from actors.domain.plain import shared
 from actors.domain.step import Step
 
 
@@ -47,12 +48,12 @@ def open_position(command: OpenPosition) -> tuple[Position, tuple[Effect, ...]]:
             symbol=command.symbol,
             side=command.side,
             order_tag=command.order_tag,
-            instrument=command.instrument,
-            plan=plan,
+            instrument=shared(command.instrument),
+            plan=shared(plan),
             requested_quantity=command.quantity,
             opened_at=command.at,
             updated_at=command.at,
-            terms=command.terms,
+            terms=shared(command.terms),
             adopted=command.adopt,
             request_digest=command.request_digest,
             tags=dict(command.tags),

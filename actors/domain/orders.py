@@ -297,6 +297,14 @@ def _work_end(step: Step, at: Micros) -> None:
     )
 
 
+def _is_runner(position: Position) -> bool:
+    """Whether a target is hit, and all that close something are; a planned one without a state is not waited for."""
+    hit = {target.number: target.hit for target in position.targets}
+    if True not in hit.values():
+        return False
+    return all(hit.get(planned.number, True) for planned in position.plan.targets if planned.close > 0)
+
+
 def _set_phase(step: Step) -> None:
     position = step.position
     if position.phase is Phase.CLOSED or not position.entry_complete:
@@ -304,9 +312,6 @@ def _set_phase(step: Step) -> None:
     if position.closing_reason is not None or position.remaining <= ZERO:
         phase = Phase.CLOSING
     else:
-        hit = {target.number: target.hit for target in position.targets}
-        # A planned target that has no state yet is not waited for.
-        waits = any(planned.close > 0 and not hit.get(planned.number, True) for planned in position.plan.targets)
-        phase = Phase.RUNNER if True in hit.values() and not waits else Phase.OPEN
+        phase = Phase.RUNNER if _is_runner(position) else Phase.OPEN
     if phase is not position.phase:
         step.change(phase=phase)

@@ -15,6 +15,7 @@ from actors.domain.events import (
 )
 from actors.domain.model import Intent, IntentStatus, Micros, OrderKind, Position, Reason
 from actors.domain.orders import in_bound
+from actors.domain.plain import shared
 from actors.domain.prices import watching
 from actors.domain.step import Step, client_order_id, retry_after
 
@@ -125,7 +126,7 @@ def on_withheld(step: Step, event: OrderWithheld) -> None:
 
 def on_recovered(step: Step, event: Recovered) -> None:
     """After a restart every intent without a terminal outcome is looked up: durable means possibly sent."""
-    step.change(terms=event.terms, instrument=event.instrument, reconciling=True)
+    step.change(terms=shared(event.terms), instrument=event.instrument, reconciling=True)
     if event.takeover:
         step.change(residents_replaced_below=step.position.next_resident)
     for intent in step.position.intents:

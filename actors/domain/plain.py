@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import compress
 from operator import is_not
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from actors.domain.model import Instrument, Plan, Terms
 from actors.domain.records import builder, values_of
@@ -37,6 +37,7 @@ _SHARED_TEXTS = frozenset(
 )
 
 Convert = Callable[[Any], Any]
+R = TypeVar("R")
 
 _WRITERS: dict[type, Convert] = {}
 _READERS: dict[type, Convert] = {}
@@ -51,6 +52,12 @@ def write(record: Any) -> dict[str, Any]:
 def read(kind: type, body: Any) -> Any:
     """The record of a stored dict. Raises ValueError, TypeError or ArithmeticError for what cannot be one."""
     return reader(kind)(body)
+
+
+def shared(record: R) -> R:
+    """This record, or the one that was read or made lately and is the same to the digit: equal ones are held once."""
+    found: R = read(type(record), write(record))
+    return found if repr(found) == repr(record) else record
 
 
 # -- types -------------------------------------------------------------------------------------------------------------

@@ -163,6 +163,16 @@ def test_positions_share_what_they_have_in_common() -> None:
         assert getattr(first, name) is getattr(second, name)
 
 
+def test_positions_that_were_opened_share_what_they_have_in_common() -> None:
+    """As those do that were read; and one whose plan is written with other digits keeps its own."""
+    first, second = opened(RUNNER).position, opened(RUNNER).position
+    for name in ("plan", "instrument", "terms"):
+        assert getattr(first, name) is getattr(second, name)
+    longer = opened({**RUNNER, "max_slippage_percent": "0.20"}).position
+    assert longer.plan == first.plan
+    assert str(longer.plan.max_slippage_percent) == "0.20"
+
+
 def test_what_is_shared_is_the_same_to_the_digit() -> None:
     """1.5 and 1.50 are equal numbers and different states; true is not 1, and never becomes it."""
     usual, longer, wrong = stored(), stored(), stored()

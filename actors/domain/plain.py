@@ -40,6 +40,7 @@ Convert = Callable[[Any], Any]
 R = TypeVar("R")
 
 _WRITERS: dict[type, Convert] = {}
+_WRITERS_ANEW: dict[type, Convert] = {}
 _READERS: dict[type, Convert] = {}
 
 
@@ -56,7 +57,12 @@ def read(kind: type, body: Any) -> Any:
 
 def shared(record: R) -> R:
     """This record, or the one that was read or made lately and is the same to the digit: equal ones are held once."""
-    found: R = read(type(record), write(record))
+    kind = type(record)
+    # Not remembered as written: this very record is most often given up here for the one that is held already.
+    anew = _WRITERS_ANEW.get(kind)
+    if anew is None:
+        anew = _WRITERS_ANEW[kind] = _writer(kind)
+    found: R = read(kind, anew(record))
     return found if repr(found) == repr(record) else record
 
 

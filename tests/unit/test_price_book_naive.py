@@ -315,13 +315,14 @@ class World:
         elif name == "resident":
             self.resident(desk, arguments[0])
         elif name in ("close", "amend"):
+            happened = len(desk.events)
             try:
                 if name == "close":
                     desk.close(arguments[0], f"request-{len(self.quotes)}")
                 else:
                     desk.amend(arguments[0], allow_looser_stop=arguments[1], act_now=arguments[2])
             except DomainError:
-                desk.events.pop()
+                del desk.events[happened:]
 
     def resident(self, desk: Desk, what: str) -> None:
         """The venue does something with the newest stop at rest."""

@@ -36,7 +36,7 @@ def close(actor: "PositionActor", message: CloseRequest) -> None:
 def amend(actor: "PositionActor", message: AmendRequest) -> None:
     """Replace the plan, if the caller knows the present version (or does not care)."""
     stale = message.expected_version is not None and message.expected_version != actor.version
-    if stale or (message.expected_version is not None and actor.amending()):
+    if stale or (message.expected_version is not None and _amending(actor)):
         text = f"the position is at version {actor.version}, not {message.expected_version}; read it and try again"
         message.reply.set(Refusal(code="stale_version", message=text))
         return
@@ -64,6 +64,14 @@ def _command(
         actor.apply(event, answer)
     except DomainError as error:
         reply.set(refusal_of(error))
+
+
+def _amending(actor: "PositionActor") -> bool:
+    """Whether an amendment is accepted and not yet acknowledged: the version a caller knows is then out of date."""
+    published = actor.parts.directory.positions.acknowledged(actor.parts.position_id)
+    if actor.position is None or published is None or published.position is None:
+        return False
+    return actor.position.plan_revision != published.position.plan_revision
 
 
 def refusal_of(error: DomainError) -> Refusal:

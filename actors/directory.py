@@ -120,8 +120,8 @@ class PublishedPositions(MutableMapping[str, Published]):
 class Directory:
     """The published values. Written by their one owner each, read by anyone.
 
-    `lags` counts, for each position, the changes that are not acknowledged yet. `desks` and `feeds` are by the name of
-    a feed, which is that of the account whose prices they are; `feed_of` names it for accounts that share another's.
+    `lags` counts the changes of a position that are not acknowledged yet, where there are any. `desks` and `feeds` are
+    by the name of a feed, that of the account whose prices they are; `feed_of` names it for those that share another's.
     """
 
     positions: PublishedPositions = field(init=False)

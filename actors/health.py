@@ -129,7 +129,7 @@ class HealthActor(pykka.ThreadingActor):
             processed=pong.processed if pong else 0,
             restarts=watched.restarts,
             version=published.version if published else None,
-            lag=self._parts.directory.lags.get(watched.name),
+            lag=self._parts.directory.lags.get(watched.name, 0 if published else None),
             epoch=status.epoch if status else None,
             protected=position.protected if position else None,
             pending=pending,

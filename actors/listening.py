@@ -1,4 +1,4 @@
-"""Listening: how one position hears prices.
+"""Listening: how one position hears prices, and of the time.
 
 In lockstep its market tells it every one, and waits until each has settled. Otherwise it registers at the symbol's desk
 what it waits for, is told just those prices, and catches up with the others whenever it needs its extremes.
@@ -7,26 +7,31 @@ what it waits for, is told just those prices, and catches up with the others whe
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from actors.domain.events import PriceMoved
+from actors.domain.events import PriceMoved, TimePassed
 from actors.domain.model import Micros, Phase, Position
+from actors.domain.prices import next_deadline
 from actors.domain.watch import Watch, catch_up, stop_source_of, watch_of
+from actors.position_parts import Wake
 from actors.runtime.base import tell
 from actors.traffic import Listen, MarketPrice, PriceWoke, Register, Unregister
 
 if TYPE_CHECKING:
     from actors.position import PositionActor
 
+SHORTEST_WAKE_SECONDS = 1.0
+
 
 class Listening:
     """One position's ear, on its actor's turns alone."""
 
-    __slots__ = ("_actor", "_serial", "_watch")
+    __slots__ = ("_actor", "_serial", "_wake_at", "_watch")
 
     def __init__(self, actor: "PositionActor") -> None:
         """It hears nothing before `begin`."""
         self._actor = actor
         self._serial = 0
         self._watch: Watch | None = None
+        self._wake_at: Micros | None = None
 
     def begin(self) -> None:
         """From now on prices come here, the latest at once."""
@@ -112,6 +117,28 @@ class Listening:
         position = self._actor.position
         if self._watch is not None and position is not None and watch_of(position, at) != self._watch:
             self._register(at)
+
+    def arm_wake(self, position: Position) -> None:
+        """Be reminded when time alone will change something; in lockstep the next price comes before."""
+        actor = self._actor
+        if actor.parts.lockstep:
+            return
+        now = actor.event_time()
+        deadline = next_deadline(position, now)
+        if deadline is None or deadline == self._wake_at:
+            return
+        self._wake_at = deadline
+        delay = max(SHORTEST_WAKE_SECONDS, (deadline - now) / 1_000_000)
+        actor.parts.clock.tell_after(delay, actor.actor_ref, Wake())
+
+    def on_wake(self) -> None:
+        """Time has passed."""
+        actor = self._actor
+        position, self._wake_at = actor.position, None
+        if position is None:
+            return
+        actor.apply(TimePassed(at=actor.event_time()))
+        self.arm_wake(actor.position or position)
 
     def _register(self, at: Micros) -> None:
         actor = self._actor

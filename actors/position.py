@@ -6,6 +6,7 @@ before.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pykka
@@ -20,11 +21,9 @@ from actors.domain.events import (
     Event,
     Note,
     Submit,
-    TimePassed,
 )
 from actors.domain.model import Micros, Phase, Position
 from actors.domain.orders import quiet
-from actors.domain.prices import next_deadline
 from actors.domain.schema import SCHEMA, dump
 from actors.domain.watch import only_extremes
 from actors.effects import release
@@ -55,8 +54,6 @@ from actors.traffic import (
 )
 from persistence.messages import Save, Saved, SaveFailed
 
-SHORTEST_WAKE_SECONDS = 1.0
-
 
 class PositionActor(pykka.ThreadingActor):
     """Owns one position. Every change passes through this mailbox."""
@@ -74,16 +71,13 @@ class PositionActor(pykka.ThreadingActor):
         self._acked_change = 0
         self._states: dict[int, Position] = {}
         self._waiting: list[Waiting] = []
-        self._audit: list[dict[str, Any]] = []
         self._observing = 0
         self._sequence = 0
-        self._wake_at: Micros | None = None
         self.booked_at: float | None = None
         self.ended = False
         self.listening = Listening(self)
         self.opening: Opening | None = None
         self._recovery: Recovery | None = None
-        self.log = structlog.get_logger().bind(position=parts.position_id, account=parts.account.name)
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         """Events of the market, the venue, the store and people."""
@@ -103,9 +97,14 @@ class PositionActor(pykka.ThreadingActor):
                 self._observing = max(0, self._observing - 1)
                 reader = self.opening or self.recovery
                 reader.on_slot(message)
+                if self._recovery is not None and not self._recovery.under_way:
+                    # A hundred thousand positions keep nothing that only their comeback needed.
+                    self._recovery = None
                 self._settle()
             case GapRead():
                 self.recovery.on_gap(message)
+                if not self.recovery.under_way:
+                    self._recovery = None
             case BeginOpening():
                 self.opening = Opening(self, message.request)
                 self.opening.begin()
@@ -119,7 +118,7 @@ class PositionActor(pykka.ThreadingActor):
             case AmendRequest():
                 amend(self, message)
             case Wake():
-                self._on_wake()
+                self.listening.on_wake()
             case LookAround():
                 self.read_slot()
                 self._look_around_later()
@@ -141,6 +140,11 @@ class PositionActor(pykka.ThreadingActor):
                 self.log.warning("actor.answer_lost", change=waiting.change)
         failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=repr(exception_value))
         tell(self.parts.supervisor, failure)
+
+    @property
+    def log(self) -> Any:
+        """Where lines about this position go."""
+        return structlog.get_logger().bind(position=self.parts.position_id, account=self.parts.account.name)
 
     @property
     def recovery(self) -> Recovery:
@@ -195,13 +199,13 @@ class PositionActor(pykka.ThreadingActor):
             self._waiting.append(Waiting(self._change, answer=answer))
         if self._waiting and self._acked_change >= self._change:
             self._release_acknowledged(after)
-        self._arm_wake(after)
+        self.listening.arm_wake(after)
         self._settle()
 
     def _save(self, position: Position, notes: list[Note], *, soft: bool) -> None:
         self._states[self._change] = position
         self.listening.saving(position)
-        self.parts.directory.lags[position.id] = self._change - self._acked_change
+        self._publish_lag()
         tell(
             self.parts.persistence,
             Save(
@@ -210,7 +214,7 @@ class PositionActor(pykka.ThreadingActor):
                 schema=SCHEMA,
                 grew_from=self.version,
                 change=self._change,
-                state=dump(position),
+                state=partial(dump, position),
                 reply_to=self.actor_ref,
                 events=[line_of(note, position.id) for note in notes],
                 closed=position.phase is Phase.CLOSED,
@@ -227,7 +231,7 @@ class PositionActor(pykka.ThreadingActor):
             return
         acknowledged = self._states.get(message.change)
         self._acked_change = message.change
-        self.parts.directory.lags[message.position_id] = self._change - self._acked_change
+        self._publish_lag()
         self.version, self._epoch = message.version, message.epoch
         self._states = {change: state for change, state in self._states.items() if change > message.change}
         if acknowledged is None:
@@ -239,6 +243,14 @@ class PositionActor(pykka.ThreadingActor):
             self._finish()
             return
         self._settle()
+
+    def _publish_lag(self) -> None:
+        """Only what lags is listed."""
+        lag, lags = self._change - self._acked_change, self.parts.directory.lags
+        if lag:
+            lags[self.parts.position_id] = lag
+        else:
+            lags.pop(self.parts.position_id, None)
 
     def _on_saved_later(self, message: Saved) -> None:
         """It was saved under a later epoch: durable, but another life of this position acts on it, not this one."""
@@ -312,13 +324,6 @@ class PositionActor(pykka.ThreadingActor):
         quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
         return known if quote is None else max(quote.at, known)
 
-    def amending(self) -> bool:
-        """Whether an amendment is accepted and not yet acknowledged: the version a caller knows is then out of date."""
-        published = self.parts.directory.positions.acknowledged(self.parts.position_id)
-        if self.position is None or published is None or published.position is None:
-            return False
-        return self.position.plan_revision != published.position.plan_revision
-
     def manage(self) -> None:
         """From now on prices of the symbol come here, and reports of the slot's orders."""
         self.take_slot()
@@ -328,7 +333,7 @@ class PositionActor(pykka.ThreadingActor):
     def _look_around_later(self) -> None:
         """In lockstep the market waits for every read, and nobody changes anything by hand at that speed."""
         if not self.parts.lockstep:
-            seconds = look_around_seconds(self.parts.position_id, len(self.parts.directory.lags))
+            seconds = look_around_seconds(self.parts.position_id, len(self.parts.directory.positions))
             self.parts.clock.tell_after(seconds, self.actor_ref, LookAround())
 
     def take_slot(self) -> None:
@@ -351,28 +356,13 @@ class PositionActor(pykka.ThreadingActor):
         tell(self.parts.market, PriceSettled(position_id=position.id, sequence=self._sequence))
         self._sequence = 0
 
-    def _arm_wake(self, position: Position) -> None:
-        now = self.event_time()
-        deadline = None if self.parts.lockstep else next_deadline(position, now)
-        if deadline is None or deadline == self._wake_at:
-            return
-        self._wake_at = deadline
-        delay = max(SHORTEST_WAKE_SECONDS, (deadline - now) / 1_000_000)
-        self.parts.clock.tell_after(delay, self.actor_ref, Wake())
-
-    def _on_wake(self) -> None:
-        position, self._wake_at = self.position, None
-        if position is None:
-            return
-        self.apply(TimePassed(at=self.event_time()))
-        self._arm_wake(self.position or position)
-
     def answer_once_saved(self, answer: Callable[[Published], None]) -> None:
         """Answer when the present state is acknowledged."""
         self._waiting.append(Waiting(self._change, answer=answer))
 
     def opened(self) -> None:
         """The opening is durable: the slot is ours."""
+        self.opening = None
         tell(self.parts.supervisor, OpeningEnded(position_id=self.parts.position_id, accepted=True))
 
     def abandon(self) -> None:

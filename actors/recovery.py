@@ -40,6 +40,8 @@ UNREADABLE_SECONDS = 30.0
 class Recovery:
     """One comeback under way, and afterwards the reader of its slot."""
 
+    __slots__ = ("_actor", "_gaps", "_missing", "_open_lookups", "_read", "_recovering", "_saved_at")
+
     def __init__(self, actor: "PositionActor") -> None:
         """Belongs to one actor for its whole life."""
         self._actor = actor
@@ -78,6 +80,11 @@ class Recovery:
         # A spilled state is not the stored one: it is saved again, whatever the comeback itself changes.
         actor.take(None if message.spilled else stored, after, effects)
         self._when_looked_up()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the comeback is not reconciled yet."""
+        return self._recovering
 
     def on_event(self, event: Event) -> None:
         """An answer about an order: once all are in, the slot is read."""

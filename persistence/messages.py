@@ -1,6 +1,6 @@
 """What other actors tell the PersistenceActor, and what it tells them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,7 @@ class Save:
     covers every change up to n. `grew_from` is the last version the sender saw acknowledged; while an earlier save of
     the same position is under way the actor itself carries the version on. `events` are audit lines, none is dropped.
     `epoch` is the one its sender was started under: a save of a former life is answered StaleOwner.
+    `state` may be what makes it: of a position that changes several times within one flush only the last is made.
     `soft`: only extremes moved and nothing was decided. Such a state gives way to those of other positions where
     something was; on top of one that was decided and still waits it is as urgent as that.
     """
@@ -76,12 +77,17 @@ class Save:
     schema: int
     grew_from: int
     change: int
-    state: Mapping[str, Any]
+    state: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
     reply_to: Ref
     events: Sequence[Mapping[str, Any]] = ()
     closed: bool = False
     epoch: int | None = None
     soft: bool = False
+
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        """The state itself."""
+        return self.state() if callable(self.state) else self.state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,7 @@ class Reports:
                 change=entry.save.change,
                 schema=entry.save.schema,
                 # The history lacks a closed position's last state; an open one's is stored, and needs no copy.
-                state=entry.save.state if entry.closed else None,
+                state=entry.save.plain if entry.closed else None,
                 events=entry.events,
                 closed=entry.closed,
             )

@@ -183,7 +183,7 @@ class ShardBook:
             change=save.change,
             schema=save.schema,
             grew_from=grew_from,
-            state=save.state,
+            state=save.plain,
             events=entry.events,
             closed=entry.closed,
             cause=str(getattr(error, "outage", "")) if cause is None else cause,
@@ -199,7 +199,7 @@ class ShardBook:
             position_id=save.position_id,
             schema=save.schema,
             grew_from=self._base(save),
-            state=save.state,
+            state=save.plain,
             events=entry.events,
             closed=entry.closed,
         )

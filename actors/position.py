@@ -279,6 +279,11 @@ class PositionActor(pykka.ThreadingActor):
             quarantined="flipped on the exchange" if position.phase is Phase.QUARANTINED else "",
         )
 
+    def publish_acknowledged(self) -> None:
+        """Show the present state, if all of it is saved."""
+        if self.position is not None and self.version and self._acked_change >= self._change:
+            self.publish(self.position)
+
     def _on_save_failed(self, message: SaveFailed) -> None:
         """Definite: another version is stored, or another keeper owns the shard. This actor cannot go on."""
         if self.opening is not None and self.version == 0:

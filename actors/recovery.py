@@ -69,14 +69,14 @@ class Recovery:
         self._saved_at = max(position.updated_at, position.peak_at or 0, tape.at if tape is not None else 0)
         actor.position = position
         actor.take_slot()
-        if not message.spilled:
-            # What is stored was acknowledged, whatever the comeback will change.
-            actor.publish(position)
         at = max(position.updated_at, actor.event_time())
         event = PositionRecovered(
             at=at, terms=terms_of(actor), instrument=position.instrument, takeover=message.takeover
         )
         after, effects = advance(position, event)
+        if not message.spilled:
+            # What is stored was acknowledged, whatever the comeback will change.
+            actor.publish(replace(position, reconciling=True))
         # A spilled state is not the stored one: it is saved again, whatever the comeback itself changes.
         actor.take(None if message.spilled else stored, after, effects)
         self._when_looked_up()
@@ -179,6 +179,7 @@ class Recovery:
         self._recovering = False
         quote = slot.quote if slot.quote is not None else Quote(at=slot.at)
         actor.apply(Reconciled(at=max(slot.at, position.updated_at), quote=quote))
+        actor.publish_acknowledged()
         actor.manage()
         tell(actor.parts.supervisor, Recovered(position_id=position.id))
 

@@ -356,11 +356,15 @@ class Position(Record):
 
     @property
     def protected(self) -> bool:
-        """A stop of ours was read back at the venue and covers what remains."""
-        return self.remaining > 0 and any(
-            intent.status is IntentStatus.RESTING
-            and not intent.cancel_requested
-            and intent.resident
-            and intent.quantity - intent.filled >= self.remaining
-            for intent in self.intents
+        """A stop of ours was read back at the venue, since the last start too, and covers what remains."""
+        return (
+            self.remaining > 0
+            and not self.reconciling
+            and any(
+                intent.status is IntentStatus.RESTING
+                and not intent.cancel_requested
+                and intent.resident
+                and intent.quantity - intent.filled >= self.remaining
+                for intent in self.intents
+            )
         )

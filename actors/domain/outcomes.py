@@ -134,9 +134,12 @@ def on_recovered(step: Step, event: Recovered) -> None:
             continue
         if intent.status is IntentStatus.PLANNED and not intent.full:
             step.look_up(intent)
-        else:
+            continue
+        if intent.status is not IntentStatus.RESTING or intent.cancel_requested:
+            # What was read back at rest is believed to rest until its look-up says otherwise: a comeback that finds
+            # everything as it was recorded changes nothing, and has nothing to save.
             step.change_intent(intent.client_order_id, status=IntentStatus.UNKNOWN)
-            step.look_up(intent, proof=True)
+        step.look_up(intent, proof=True)
 
 
 def on_reconciled(step: Step, event: Reconciled) -> None:

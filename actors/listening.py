@@ -4,12 +4,12 @@ In lockstep its market tells it every one, and waits until each has settled. Oth
 what it waits for, is told just those prices, and catches up with the others whenever it needs its extremes.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actors.domain.events import PriceMoved, TimePassed
 from actors.domain.model import Micros, Phase, Position
 from actors.domain.prices import next_deadline
+from actors.domain.records import changed
 from actors.domain.watch import Watch, catch_up, stop_source_of, watch_of
 from actors.position_parts import Wake
 from actors.runtime.base import tell
@@ -80,7 +80,7 @@ class Listening:
         if position.seen > 0:
             source = stop_source_of(position.plan.stop_source, position.side)
             position = catch_up(position, desk.missed(position.seen, source))
-        actor.position = replace(position, seen=sequence)
+        actor.position = changed(position, {"seen": sequence})
         if quote is not None:
             at = max(at, quote.at)
             actor.advance(PriceMoved(quote=quote))
@@ -97,7 +97,7 @@ class Listening:
         if position is None or wake.serial != self._serial or self._watch is None:
             return
         at = max(position.updated_at, wake.quote.at)
-        actor.position = replace(catch_up(position, wake.missed), seen=wake.tick)
+        actor.position = changed(catch_up(position, wake.missed), {"seen": wake.tick})
         self._watch = None
         actor.advance(PriceMoved(quote=wake.quote))
         self._register(at)
@@ -110,7 +110,7 @@ class Listening:
         found = actor.parts.desk.fold(actor.parts.position_id)
         if found is not None:
             missed, seen = found
-            actor.position = replace(catch_up(actor.position, missed), seen=seen)
+            actor.position = changed(catch_up(actor.position, missed), {"seen": seen})
 
     def after(self, at: Micros) -> None:
         """Something was applied: wait for what matters now."""

@@ -4,7 +4,6 @@ After a restart: look up every intent without a terminal outcome → read the sl
 Until then prices are not asked for, so nothing acts before it is reconciled.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from actors.domain.events import (
 )
 from actors.domain.events import Recovered as PositionRecovered
 from actors.domain.model import ZERO, Micros, OrderKind, Position, Quote, Reason, Source
+from actors.domain.records import changed
 from actors.domain.schema import load
 from actors.domain.watch import catch_up
 from actors.opening import describe, terms_of
@@ -61,7 +61,7 @@ class Recovery:
         if tape is not None:
             # Prices that only moved its extremes were saved with the symbol's tape, not with the position.
             seen = max(position.seen, tape.sequence)
-            position = replace(catch_up(position, missed_of(position, tape)), seen=seen)
+            position = changed(catch_up(position, missed_of(position, tape)), {"seen": seen})
         actor.listening.saving(stored)
         self._recovering = True
         # Before any answer can arrive: what the look-ups must settle, sent or only planned.
@@ -76,7 +76,7 @@ class Recovery:
         after, effects = advance(position, event)
         if not message.spilled:
             # What is stored was acknowledged, whatever the comeback will change.
-            actor.publish(replace(position, reconciling=True))
+            actor.publish(changed(position, {"reconciling": True}))
         # A spilled state is not the stored one: it is saved again, whatever the comeback itself changes.
         actor.take(None if message.spilled else stored, after, effects)
         self._when_looked_up()

@@ -5,6 +5,7 @@ every one of them is reconciled. An actor that fails is restarted from its snaps
 in a minute and it is quarantined: its stop is verified or placed, then it stands still, and everything else goes on.
 """
 
+from collections import deque
 from dataclasses import replace
 
 import pykka
@@ -57,6 +58,7 @@ class SupervisorActor(pykka.ThreadingActor):
             self._roster, recover=self._recover, gone=self._on_gone, begin_anew=self._begin_anew
         )
         self._ready_told = False
+        self._to_take: deque[str] = deque()
         self._log = structlog.get_logger()
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
@@ -66,8 +68,10 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._boot()
             case ShardTaken():
                 self._on_shard_taken(message)
+                self._take_next()
             case ShardRefused():
                 self._on_shard_refused(message)
+                self._take_next()
             case ShardLost():
                 self._on_shard_lost(message)
             case VenueStatus():
@@ -102,8 +106,13 @@ class SupervisorActor(pykka.ThreadingActor):
     def _boot(self) -> None:
         for account in self._roster.accounts.values():
             self._roster.publish_account(account, detail="waiting for its lease")
-        for shard in dict.fromkeys(account.settings.shard for account in self._roster.accounts.values()):
-            self._take(shard)
+        self._to_take.extend(dict.fromkeys(account.settings.shard for account in self._roster.accounts.values()))
+        self._take_next()
+
+    def _take_next(self) -> None:
+        """At boot one shard after the other: what is loaded of all of them at once would be most of the memory used."""
+        if self._to_take:
+            self._take(self._to_take.popleft())
 
     def _take(self, shard: str) -> None:
         tell(self._roster.parts.persistence, TakeShard(shard=shard, reply_to=self.actor_ref))

@@ -5,7 +5,7 @@ the stop that follows the peak, and those `catch_up` takes from the extremes sin
 (actors/domain/tape.py). So telling a position only the prices its watch names equals telling it every price.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from actors.domain.exits import MICROS_PER_SECOND, better, distance_at, reached, trailing_stop
@@ -31,6 +31,7 @@ from actors.domain.prices import (
     waits_for_its_fill,
     watching,
 )
+from actors.domain.records import changed
 from actors.domain.step import Step
 from actors.domain.words import Source
 
@@ -111,7 +112,7 @@ def only_extremes(before: Position | None, after: Position) -> bool:
     if before is None:
         return False
     moved = {name: getattr(after, name) for name in _MOVED_BY_PRICES}
-    return replace(before, **moved) == after
+    return changed(before, moved) == after
 
 
 def watch_of(position: Position, at: Micros) -> Watch:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-PATIENCE_SECONDS = 1800.0
+PATIENCE_SECONDS = 600.0
 _POLL_SECONDS = 0.02
 
 

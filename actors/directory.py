@@ -5,7 +5,7 @@ Nobody is ever shown a state that a crash could take back. Every entry is replac
 symbol has beyond its snapshot.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.desk import Desk
@@ -130,7 +130,7 @@ class Directory:
     desks: dict[tuple[str, str], Desk] = field(default_factory=dict)
     feed_of: dict[str, str] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)
-    health: tuple[HealthRecord, ...] = ()
+    health: Sequence[HealthRecord] = ()
     health_at: Micros = 0
     store_reachable: bool = False
     draining: bool = False

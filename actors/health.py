@@ -4,12 +4,15 @@ A health record is a ping that came back through the mailbox; a living thread pr
 answer for a whole round, or is dead, is reported to the supervisor.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
+from typing import overload
 
 import pykka
 import structlog
 
-from actors.directory import Directory, HealthRecord
+from actors.directory import Directory, HealthRecord, Published
 from actors.domain.model import IntentStatus
 from actors.runtime.base import Clock, Ping, Pong, Ref, tell
 from actors.traffic import ActorFailed, Restarted, Unwatch, Watch
@@ -41,6 +44,31 @@ class _Watched:
     restarts: int = 0
     pong: Pong | None = None
     asked: bool = False
+    # What was published of it when it was last looked at, and whether that was protected.
+    shown: Published | None = None
+    protected: bool | None = None
+
+
+class Round(Sequence[HealthRecord]):
+    """One round of more actors than are told one by one: a record is made when somebody looks at it."""
+
+    def __init__(self, count: int, record: Callable[[int], HealthRecord]) -> None:
+        self._count = count
+        self._record = record
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> HealthRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[HealthRecord]: ...
+    def __getitem__(self, index: int | slice) -> HealthRecord | Sequence[HealthRecord]:
+        if isinstance(index, slice):
+            return [self._record(each) for each in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return self._record(index % self._count)
 
 
 class HealthActor(pykka.ThreadingActor):
@@ -90,18 +118,54 @@ class HealthActor(pykka.ThreadingActor):
 
     def _round(self) -> None:
         """Publish what the last round brought, then ask everyone again."""
-        records = [self._record(watched) for watched in self._watched.values() if watched.asked]
-        records.sort(key=_badness, reverse=True)
-        if records:
-            self._parts.directory.health = tuple(records)
-            self._parts.directory.health_at = self._parts.clock.now()
-            self._write(records)
-        now = self._parts.clock.monotonic()
+        asked = [watched for watched in self._watched.values() if watched.asked]
+        if asked:
+            self._publish(asked)
+        ping = Ping(sent_at=self._parts.clock.monotonic(), reply_to=self.actor_ref)
         for watched in list(self._watched.values()):
             watched.pong, watched.asked = None, True
-            if not tell(watched.ref, Ping(sent_at=now, reply_to=self.actor_ref)):
+            if not tell(watched.ref, ping):
                 self._report_dead(watched)
         self._parts.clock.tell_after(self._parts.interval_seconds, self.actor_ref, PingRound())
+
+    def _publish(self, asked: list[_Watched]) -> None:
+        directory = self._parts.directory
+        if len(asked) <= MOST_LINES:
+            records = sorted((self._record(watched, watched.pong) for watched in asked), key=_badness, reverse=True)
+            directory.health = tuple(records)
+            for record in records:
+                self._log.info("actor.health", **_fields(record))
+        else:
+            pongs = [watched.pong for watched in asked]
+            directory.health = Round(len(asked), lambda index: self._record(asked[index], pongs[index]))
+            self._tell_in_sum(asked, pongs)
+        directory.health_at = self._parts.clock.now()
+
+    def _tell_in_sum(self, asked: list[_Watched], pongs: list[Pong | None]) -> None:
+        answers = [pong for pong in pongs if pong is not None]
+        silent = len(asked) - len(answers)
+        oldest = max((pong.mailbox_age_seconds for pong in answers), default=0.0)
+        self._log.info(
+            "actor.health",
+            actors=len(asked),
+            unanswered=silent,
+            oldest_message_age_seconds=self._parts.interval_seconds if silent else oldest,
+            deepest_mailbox=max((pong.mailbox_depth for pong in answers), default=0),
+        )
+        for watched in nlargest(WORST, asked, key=self._worse):
+            self._log.info("actor.health", **_fields(self._record(watched, watched.pong)))
+
+    def _worse(self, watched: _Watched) -> tuple[bool, bool, float, int]:
+        """As `_badness` has it, without the record."""
+        pong = watched.pong
+        shown = self._parts.directory.positions.acknowledged(watched.name)
+        if shown is not watched.shown:
+            watched.shown = shown
+            position = shown.position if shown is not None else None
+            watched.protected = position.protected if position is not None else None
+        if pong is None:
+            return (True, watched.protected is False, self._parts.interval_seconds, 0)
+        return (False, watched.protected is False, pong.mailbox_age_seconds, pong.mailbox_depth)
 
     def _report_dead(self, watched: _Watched) -> None:
         """An actor that died without a word (its start failed, say) is reported once."""
@@ -111,8 +175,7 @@ class HealthActor(pykka.ThreadingActor):
             dead = ActorFailed(name=watched.name, kind=watched.kind, error="found dead by a ping")
             tell(self._supervisor, dead)
 
-    def _record(self, watched: _Watched) -> HealthRecord:
-        pong = watched.pong
+    def _record(self, watched: _Watched, pong: Pong | None) -> HealthRecord:
         published = self._parts.directory.positions.acknowledged(watched.name)
         position = published.position if published is not None else None
         status = self._parts.directory.accounts.get(published.account) if published is not None else None
@@ -134,22 +197,6 @@ class HealthActor(pykka.ThreadingActor):
             protected=position.protected if position else None,
             pending=pending,
         )
-
-    def _write(self, records: list[HealthRecord]) -> None:
-        if len(records) <= MOST_LINES:
-            for record in records:
-                self._log.info("actor.health", **_fields(record))
-            return
-        unanswered = sum(not record.answered for record in records)
-        self._log.info(
-            "actor.health",
-            actors=len(records),
-            unanswered=unanswered,
-            oldest_message_age_seconds=records[0].mailbox_age_seconds,
-            deepest_mailbox=max(record.mailbox_depth for record in records),
-        )
-        for record in records[:WORST]:
-            self._log.info("actor.health", **_fields(record))
 
 
 def _badness(record: HealthRecord) -> tuple[bool, bool, float, int]:

@@ -13,6 +13,7 @@ import structlog
 
 from actors.admission import Admission
 from actors.casualties import Casualties
+from actors.comebacks import Comebacks
 from actors.domain.schema import SCHEMA, load
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
 from actors.roster import LOGGED_ONE_BY_ONE, Account, Managed, Roster, SupervisorParts
@@ -21,6 +22,7 @@ from actors.traffic import (
     ActorFailed,
     BeginRecovery,
     Boot,
+    ComebacksDue,
     Finished,
     OpeningEnded,
     PatienceOver,
@@ -54,6 +56,7 @@ class SupervisorActor(pykka.ThreadingActor):
         super().__init__()
         self._roster = Roster(parts, self.actor_ref)
         self._admission = Admission(self._roster)
+        self._comebacks = Comebacks(self._roster)
         self._casualties = Casualties(
             self._roster, recover=self._recover, gone=self._on_gone, begin_anew=self._begin_anew
         )
@@ -96,6 +99,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._on_patience_over(message)
             case Retake():
                 self._on_retake(message)
+            case ComebacksDue():
+                self._comebacks.look()
             case DrainService():
                 self._drain(message)
             case _:
@@ -230,13 +235,11 @@ class SupervisorActor(pykka.ThreadingActor):
         account.recovering.add(position_id)
         settings, now = account.settings, self._roster.parts.runtime.clock.monotonic()
         account.late_until[position.symbol] = now + settings.request_expiry_seconds + settings.clock_skew_seconds
-        ref = self._roster.spawn_position(position_id, managed)
-        tape = begin.tape or self._roster.feeds.stored_tape(account, position.symbol)
-        # The decoded state is handed on instead of the stored one: at boot a hundred thousand wait in mailboxes.
-        tell(ref, replace(begin, tape=tape, position=position, state={}))
-        self._roster.log_of_one()("actor.recovered", actor=position_id, version=begin.version, epoch=begin.epoch)
+        # The decoded state is handed on instead of the stored one, which is larger.
+        self._comebacks.add(position_id, managed, replace(begin, position=position, state={}))
 
     def _on_recovered(self, position_id: str) -> None:
+        self._comebacks.ended(position_id)
         managed = self._roster.managed.get(position_id)
         if managed is None:
             return
@@ -343,6 +346,7 @@ class SupervisorActor(pykka.ThreadingActor):
             self._on_gone(managed, position_id)
 
     def _on_gone(self, managed: Managed, position_id: str) -> None:
+        self._comebacks.ended(position_id)
         account = self._roster.accounts[managed.account]
         account.recovering.discard(position_id)
         self._resume_if_recovered(account)

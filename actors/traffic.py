@@ -274,6 +274,11 @@ class Retake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComebacksDue:
+    """A supervisor's reminder to itself: comebacks that take long are not waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatienceOver:
     """A supervisor's reminder to itself: an account's positions have had time enough to be reconciled."""
 

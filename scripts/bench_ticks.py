@@ -5,7 +5,6 @@ computed from real states; the actor behind each registration only counts what i
 every price through every position's `advance`.
 """
 
-import dataclasses
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import pykka
 
+from actors.desk import Desk
 from actors.directory import Directory
 from actors.domain.advance import advance
 from actors.domain.events import PriceMoved
@@ -24,7 +24,6 @@ from actors.market import MarketActor, MarketParts
 from actors.runtime.base import Ping, Pong, Ref, Runtime, tell
 from actors.runtime.pool import PoolRuntime
 from actors.settings import AccountSettings
-from actors.traffic import Register
 from actors.venues.base import PricesUpdated
 from scripts.bench_row import PATIENCE_SECONDS, Bench, Result, Row, check, median, number, spent, times, wait_until
 from scripts.bench_states import PRICE, open_position, trailing_position, with_stop_at
@@ -91,6 +90,7 @@ class Market:
         wait_until(lambda: bool(_counters), "the counter")
         self.counted = _counters.pop()
         self.directory = Directory()
+        desk = Desk(first=1)
         self.market: Ref = self.runtime.spawn(
             MarketActor,
             MarketParts(
@@ -101,12 +101,13 @@ class Market:
                 directory=self.directory,
                 clock=self.runtime.clock,
                 lockstep=False,
+                desk=desk,
             ),
         )
         template = states(kind, 1)[0]
         self.first = template.peak_price if template.peak_price is not None else PRICE
         for position in states(kind, positions):
-            tell(self.market, registration(position, self.counter))
+            desk.register(position.id, self.counter, watch_of(position, position.updated_at))
         self.settle()
 
     def settle(self) -> None:
@@ -116,13 +117,10 @@ class Market:
         check(self.counted.answered.wait(PATIENCE_SECONDS), "the market does not answer")
 
     def feed(self, rows: Sequence[tuple[int, str, str, str, str]], batch: int = BATCH) -> None:
-        """Decode and tell ticks, in batches where this commit's message can carry one."""
-        carries = any(each.name == "earlier" for each in dataclasses.fields(PricesUpdated))
-        size = batch if carries else 1
-        for start in range(0, len(rows), size):
-            quotes = [decode(row) for row in rows[start : start + size]]
-            more: dict[str, Any] = {"earlier": tuple(quotes[:-1])} if carries else {}
-            self.market.tell(PricesUpdated(symbol=SYMBOL, quote=quotes[-1], **more))
+        """Decode and tell ticks, in batches."""
+        for start in range(0, len(rows), batch):
+            quotes = [decode(row) for row in rows[start : start + batch]]
+            self.market.tell(PricesUpdated(symbol=SYMBOL, quote=quotes[-1], earlier=tuple(quotes[:-1])))
         self.settle()
 
     def close(self) -> None:
@@ -144,14 +142,6 @@ def states(kind: str, count: int) -> list[Position]:
         replace(with_stop_at(template, widths[number_ % 100]), id=f"p{number_:06}", latest=None)
         for number_ in range(count)
     ]
-
-
-def registration(position: Position, ref: Ref) -> Register:
-    """What a position tells its market, in this commit's words."""
-    words: dict[str, Any] = {"position_id": position.id, "ref": ref}
-    if any(each.name == "watch" for each in dataclasses.fields(Register)):
-        words["watch"] = watch_of(position, position.updated_at)
-    return Register(**words)
 
 
 def naive(kind: str, positions: int, ticks: int) -> float:
@@ -188,10 +178,9 @@ def one(kind: str, positions: int, ticks: int, repeats: int) -> tuple[float, flo
 
 
 def ticks_for(bench: Bench, positions: int) -> int:
-    """How many: a whole second of work where a tick costs the same for any N, few where it costs N messages."""
-    carries = any(each.name == "watch" for each in dataclasses.fields(Register))
-    full = 50_000 if carries else max(5, 200_000 // max(1, positions))
-    return bench.size(full, min(full, 200))
+    """How many in each repetition: half a second of work, for any number of positions."""
+    del positions
+    return bench.size(50_000, 200)
 
 
 def decoding(count: int) -> float:

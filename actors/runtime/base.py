@@ -6,7 +6,7 @@ mailbox.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pykka
 
@@ -21,9 +21,11 @@ class Ping:
     reply_to: Ref
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pong:
-    """The answer: how long the ping waited behind older messages, and what the mailbox holds now."""
+class Pong(NamedTuple):
+    """The answer: how long the ping waited behind older messages, and what the mailbox holds now.
+
+    A tuple, because a round of a hundred thousand makes as many of them.
+    """
 
     urn: str
     sent_at: float

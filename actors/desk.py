@@ -21,6 +21,8 @@ from actors.runtime.locks import Lock
 # So many prices are played under one lock: a position that asks meanwhile waits for a fraction of a millisecond.
 _CHUNK = 64
 _COMPACT_FROM = 1024
+# So many prices of a symbol are remembered one by one, for those who register late. Of more, their extremes are known.
+_RING = 512
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class Desk:
     def __init__(self, *, first: int = 0) -> None:
         """Prices are numbered from `first` on."""
         self._lock = Lock()
-        self._book = LiveBook()
+        self._book = LiveBook(ring=_RING)
         self._book.skip_to(first)
         self._refs: dict[str, Ref] = {}
         self._compact_at = _COMPACT_FROM

@@ -106,6 +106,8 @@ class Casualties:
             tell(market, Unregister(position_id=position_id))
         if account.gateway is not None:
             tell(account.gateway, SlotFreed(position_id=position_id, symbol=managed.symbol))
+        if market is not None:
+            self._roster.feeds.desk(account, managed.symbol).end(account.settings.shard, position_id)
         del self._roster.managed[position_id]
         self._gone(managed, position_id)
 

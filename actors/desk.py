@@ -35,8 +35,10 @@ class ShardTape:
     durable: StoredTape | None = None
     saving: StoredTape | None = None
     signature: tuple[int, ...] = ()
-    # The points of saved states: those acknowledged, and those whose save is under way.
+    # The points of saved states: those acknowledged, and those whose save is under way. `whole`: there are states whose
+    # points are not known, so that everything is kept.
     points: dict[str, list[int]] = field(default_factory=dict)
+    whole: bool = False
 
 
 class Desk:
@@ -59,9 +61,10 @@ class Desk:
         """Play prices, oldest first, and hand out whom they wake."""
         for start in range(0, len(quotes), _CHUNK):
             with self._lock:
-                woken = self._book.play_all(quotes[start : start + _CHUNK])
+                chunk = quotes[start : start + _CHUNK]
+                woken = self._book.play_all(chunk)
                 pairs = [(self._refs[wake.key], wake) for wake in woken]
-                self._told, self._fresh = quotes[-1], True
+                self._told, self._fresh = chunk[-1], True
             yield from pairs
 
     def mark_stale(self) -> None:
@@ -74,23 +77,32 @@ class Desk:
         return self._book.size
 
     def to_save(self, tape: ShardTape) -> StoredTape | None:
-        """A shard's tape, as it is to be saved now; None when what is saved says the same, or a save is under way."""
+        """A shard's tape, as it is to be saved now; None when what is saved says the same, or a save is under way.
+
+        A shard that has no state to ask about a symbol's prices saves none of them.
+        """
         with self._lock:
-            signature = self._book.signature
-            if tape.saving is not None or signature == tape.signature:
-                return None
-            tape.signature = signature
             self._compact()
-            points = {point for points in tape.points.values() for point in points}
+            signature = self._book.signature
+            if tape.saving is not None or signature == tape.signature or not (tape.points or tape.whole):
+                return None
+            points = None if tape.whole else {point for points in tape.points.values() for point in points}
             tape.saving = self._book.copy(after=tape.after, before=tape.stored, points=points)
+            tape.signature = signature
             return tape.saving
+
+    def refused(self, tape: ShardTape) -> None:
+        """The copy cannot be saved: another one is made when there is something new."""
+        tape.saving = None
 
     def _compact(self) -> None:
         """Forget what no position asks about any more, whenever the tapes have doubled."""
         if self._book.size >= self._compact_at:
-            self._book.compact(
-                point for tape in self.tapes.values() for points in tape.points.values() for point in points
-            )
+            tapes = self.tapes.values()
+            asked = {point for tape in tapes for points in tape.points.values() for point in points}
+            # Where nobody knows what will be asked about, nothing is forgotten.
+            if not any(tape.whole for tape in tapes):
+                self._book.compact(asked | {tape.after for tape in tapes})
             self._compact_at = max(_COMPACT_FROM, 2 * self._book.size)
 
     def copy(self, tape: ShardTape) -> StoredTape:
@@ -101,16 +113,20 @@ class Desk:
 
     # -- the positions' side -------------------------------------------------------------------------------------------
 
-    def register(self, key: str, ref: Ref, watch: Watch, since: int | None = None) -> tuple[int, Wake | None, int]:
+    def register(
+        self, key: str, ref: Ref, watch: Watch, since: int | None = None, *, shard: str = "", epoch: int = 0
+    ) -> tuple[int, Wake | None]:
         """Wake `ref` on the first price after `since` (None: the present one) that its watch names, and then no more.
 
-        Returns the registration's number, the price that was played already and matters, if any, and the sequence
-        up to which the position is told.
+        Returns the registration's number, and the price that was played already and matters, if any. An actor of an
+        earlier life of its shard is not registered any more: its number is 0.
         """
         with self._lock:
+            tape = self.tapes.get(shard)
+            if tape is not None and epoch < tape.epoch:
+                return 0, None
             self._refs[key] = ref
-            serial, wake = self._book.register(key, watch, since)
-            return serial, wake, self._book.point(key)
+            return self._book.register(key, watch, since)
 
     def unregister(self, key: str, ref: Ref) -> None:
         """Wake it no more, unless another actor has taken its place."""
@@ -138,31 +154,47 @@ class Desk:
             missed = self._book.fold(key)
             return None if missed is None else (missed, self._book.point(key))
 
-    def missed(self, seen: int, source: str) -> Missed:
-        """What a source did after the price of this sequence."""
+    def present(self) -> int:
+        """The present sequence, as a point."""
         with self._lock:
-            return self._book.missed_since(seen, source)
+            return self._book.here()
 
-    def present(self) -> tuple[Quote | None, int]:
-        """The latest price as it was told, None when there is none that is fresh, and its sequence."""
+    def look(self, shard: str, seen: int, source: str) -> tuple[Quote | None, int, Missed]:
+        """Of one moment: the latest price as it was told (None when there is none that is fresh), its sequence, and
+        what a source did after `seen`, as far as that was since the shard came to this desk.
+        """
         with self._lock:
-            return (self._told if self._fresh else None), self._book.here()
+            tape = self.tapes.get(shard)
+            missed = self._book.missed_since(max(seen, tape.after if tape is not None else 0), source)
+            return (self._told if self._fresh else None), self._book.here(), missed
 
     # -- durability ----------------------------------------------------------------------------------------------------
 
-    def join(self, shard: str, epoch: int, stored: StoredTape | None, seen: int) -> None:
-        """A shard's positions come, with the tape that was stored for them; `seen` is the highest sequence any has."""
+    def join(
+        self,
+        shard: str,
+        epoch: int,
+        stored: StoredTape | None,
+        highest: int,
+        points: dict[str, list[int]],
+        *,
+        whole: bool = False,
+    ) -> None:
+        """A shard's positions come, with the tape that was stored for them and what each has seen of it.
+
+        Every price from now on has a higher number than `highest`, the highest that the shard has recorded.
+        """
         with self._lock:
-            floor = max(seen, stored.sequence if stored is not None else 0)
-            if self._book.sequence <= floor:
-                # Every price from now on has a higher number than any that the shard has recorded.
-                self._book.skip_to(floor + 1)
+            if self._book.sequence <= highest:
+                self._book.skip_to(highest + 1)
             self.tapes[shard] = ShardTape(
                 epoch=epoch,
-                after=self._book.sequence,
+                after=self._book.here(),
                 stored=stored,
                 durable=stored,
                 signature=self._book.signature,
+                points=points,
+                whole=whole,
             )
 
     def saving(self, shard: str, key: str, seen: int) -> None:
@@ -173,6 +205,9 @@ class Desk:
                 points = tape.points.setdefault(key, [])
                 if not points or points[-1] != seen:
                     points.append(seen)
+                if seen < self._book.sequence:
+                    # A copy that was made since does not answer for this one.
+                    tape.signature = ()
 
     def acknowledged(self, shard: str, key: str, seen: int) -> None:
         """This state is what a crash would leave: older ones are not asked about any more."""

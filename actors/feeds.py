@@ -4,12 +4,9 @@ Part of the supervisor, used on its thread alone. One account of a feed, its lea
 its gateway hands them to the markets. Each shard of a feed's accounts keeps a copy of the symbols' tapes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
-
-import structlog
 
 from actors.desk import Desk
 from actors.directory import Directory
@@ -17,10 +14,9 @@ from actors.domain.tape import StoredTape
 from actors.market import MarketActor, MarketParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.settings import AccountSettings
+from actors.stored_tapes import Taken, tape_name
 from actors.traffic import MarketAdded, ResumeFeed
 from actors.venues.base import Venue
-from persistence.store import Snapshot, SnapshotCorrupt
-from persistence.tape import decode_tape
 
 if TYPE_CHECKING:
     from actors.roster import Account
@@ -40,15 +36,6 @@ class Feed:
     def leader(self) -> "Account | None":
         """The account whose venue tells the prices; None while none is at work."""
         return next(iter(self.members.values()), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What a shard of ours had stored: its tapes as bytes, and the highest sequence any position of a symbol saw."""
-
-    epoch: int
-    tapes: Mapping[str, bytes]
-    seen: Mapping[str, int]
 
 
 class Feeds:
@@ -73,15 +60,17 @@ class Feeds:
         self._unwatch = unwatch
         self._shared: dict[tuple[object, ...], Feed] = {}
         self._taken: dict[str, Taken] = {}
+        self._names: dict[str, set[str]] = {}
 
     def feed_of(self, settings: AccountSettings, venue: Venue) -> Feed:
         """An account's feed: its own, or that of an account which sees the same prices under the same limits."""
         traits = venue.traits
-        own = Feed(name=settings.name, lockstep=traits.lockstep, settings=settings)
-        if not traits.feed:
-            return own
-        feed = self._shared.setdefault((traits.feed, settings.max_deviation_percent, settings.feed_stale_seconds), own)
-        self._directory.feed_of[settings.name] = feed.name
+        feed = Feed(name=settings.name, lockstep=traits.lockstep, settings=settings)
+        if traits.feed:
+            same = (traits.feed, settings.max_deviation_percent, settings.feed_stale_seconds)
+            feed = self._shared.setdefault(same, feed)
+            self._directory.feed_of[settings.name] = feed.name
+        self._names.setdefault(settings.shard, set()).add(feed.name)
         return feed
 
     # -- who is at work ------------------------------------------------------------------------------------------------
@@ -155,7 +144,7 @@ class Feeds:
                 lockstep=feed.lockstep,
                 desk=desk,
                 persistence=self._persistence,
-                tape_name=partial(tape_name, feed.name, symbol),
+                tape_name=lambda shard: tape_name(symbol, feed.name, alone=self._alone(shard)),
             ),
         )
         feed.markets[symbol] = market
@@ -164,22 +153,28 @@ class Feeds:
 
     # -- tapes ---------------------------------------------------------------------------------------------------------
 
-    def taken(self, shard: str, epoch: int, tapes: Mapping[str, bytes], snapshots: Sequence[Snapshot]) -> None:
+    def taken(self, taken: Taken) -> None:
         """A shard is ours, with what it had stored: before its accounts enter."""
-        seen: dict[str, int] = {}
-        for snapshot in snapshots:
-            symbol, number = snapshot.state.get("symbol"), snapshot.state.get("seen", 0)
-            if isinstance(symbol, str) and isinstance(number, int):
-                seen[symbol] = max(number, seen.get(symbol, 0))
-        self._taken[shard] = Taken(epoch=epoch, tapes=tapes, seen=seen)
+        self._taken[taken.shard] = taken
+
+    def lost(self, shard: str) -> None:
+        """Nothing of a shard is saved by us any more."""
+        self._taken.pop(shard, None)
+        for desk in self._directory.desks.values():
+            desk.tapes.pop(shard, None)
+
+    def _alone(self, shard: str) -> bool:
+        """Whether all accounts of a shard see the same prices."""
+        return len(self._names.get(shard, ())) == 1
 
     def _join(self, feed: Feed, symbol: str, shard: str) -> None:
         desk, taken = self._directory.desks[feed.name, symbol], self._taken.get(shard)
         joined = desk.tapes.get(shard)
         if taken is None or (joined is not None and joined.epoch == taken.epoch):
             return
-        stored = read_tape(taken.tapes.get(tape_name(feed.name, symbol, shard)), shard, symbol)
-        desk.join(shard, taken.epoch, stored, taken.seen.get(symbol, 0))
+        stored, highest = taken.tape(symbol, feed.name, alone=self._alone(shard))
+        points = {name: list(numbers) for name, numbers in taken.seen.get(symbol, {}).items()}
+        desk.join(shard, taken.epoch, stored, highest, points, whole=taken.unread)
 
     def stored_tape(self, account: "Account", symbol: str) -> StoredTape | None:
         """What the account's shard had stored of a symbol's prices when it was taken."""
@@ -192,25 +187,3 @@ class Feeds:
         desk = self._directory.desks.get((account.feed.name, symbol))
         tape = None if desk is None else desk.tapes.get(account.settings.shard)
         return None if desk is None or tape is None else desk.copy(tape)
-
-
-def tape_name(feed: str, symbol: str, shard: str) -> str:
-    """Under which name a shard keeps a symbol's tape: the symbol's, unless the shard may have several feeds."""
-    return symbol if feed == shard else f"{symbol}@{feed}"
-
-
-def read_tape(raw: bytes | None, shard: str, symbol: str) -> StoredTape | None:
-    """A stored tape. One that cannot be read is told, and done without: it holds extremes, and no decision."""
-    if raw is None:
-        return None
-    try:
-        return StoredTape(decode_tape(raw))
-    except (SnapshotCorrupt, ValueError) as error:
-        structlog.get_logger().error(
-            "snapshot.unreadable",
-            shard=shard,
-            symbol=symbol,
-            error=str(error),
-            remedy="what prices did since each position's last save is taken from the venue's candles",
-        )
-        return None

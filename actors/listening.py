@@ -55,6 +55,11 @@ class Listening:
         self._serial, self._watch = 0, None
         parts.desk.unregister(parts.position_id, self._actor.actor_ref)
 
+    def since_now(self, position: Position) -> Position:
+        """A position that begins now: prices that were played before are none of its own."""
+        parts = self._actor.parts
+        return position if parts.lockstep else changed(position, {"seen": parts.desk.present()})
+
     def saving(self, position: Position) -> None:
         """A state is about to be saved: the tape keeps what came after it."""
         parts = self._actor.parts
@@ -74,12 +79,12 @@ class Listening:
         actor = self._actor
         if actor.position is None:
             return
-        position, desk = actor.position, actor.parts.desk
-        quote, sequence = desk.present()
+        position, parts = actor.position, actor.parts
+        source = stop_source_of(position.plan.stop_source, position.side)
+        quote, sequence, missed = parts.desk.look(parts.account.shard, position.seen, source)
         at = position.updated_at
         if position.seen > 0:
-            source = stop_source_of(position.plan.stop_source, position.side)
-            position = catch_up(position, desk.missed(position.seen, source))
+            position = catch_up(position, missed)
         actor.position = changed(position, {"seen": sequence})
         if quote is not None:
             at = max(at, quote.at)
@@ -146,7 +151,14 @@ class Listening:
         if position is None or actor.ended:
             return
         self._watch = watch_of(position, at)
-        desk, name = actor.parts.desk, actor.parts.position_id
-        self._serial, wake, _ = desk.register(name, actor.actor_ref, self._watch, position.seen)
+        parts = actor.parts
+        self._serial, wake = parts.desk.register(
+            parts.position_id,
+            actor.actor_ref,
+            self._watch,
+            position.seen,
+            shard=parts.account.shard,
+            epoch=parts.epoch,
+        )
         if wake is not None:
             tell(actor.actor_ref, PriceWoke(wake=wake))

@@ -33,6 +33,7 @@ from actors.traffic import (
 )
 from actors.venues.base import PricesUpdated
 from persistence.messages import SaveTapes, TapesSaved
+from persistence.store import SnapshotCorrupt
 from persistence.tape import encode_tape
 
 # How often a symbol's tape is saved for a shard, at most: what a crash may take of the extremes that no position saved.
@@ -182,14 +183,19 @@ class MarketActor(pykka.ThreadingActor):
         if persistence is None:
             return
         for shard, tape in list(desk.tapes.items()):
-            copy, name = desk.to_save(tape), self._parts.tape_name(shard)
-            if copy is not None:
+            name = self._parts.tape_name(shard)
+            try:
+                copy = desk.to_save(tape)
+                raw = None if copy is None else encode_tape(plain_of(copy))
+            except (ValueError, SnapshotCorrupt) as error:
+                # It holds extremes and no decision: this symbol's stops and targets go on.
+                self._log.error("tapes.unsaved", shard=shard, error=str(error))
+                desk.refused(tape)
+                continue
+            if copy is not None and raw is not None:
+                marks = {name: copy.sequence}
                 message = SaveTapes(
-                    shard=shard,
-                    tapes={name: encode_tape(plain_of(copy))},
-                    epoch=tape.epoch,
-                    reply_to=self.actor_ref,
-                    marks={name: copy.sequence},
+                    shard=shard, tapes={name: raw}, epoch=tape.epoch, reply_to=self.actor_ref, marks=marks
                 )
                 tell(persistence, message)
 

@@ -127,7 +127,7 @@ class Opening:
             self._refuse(_of_plan(refusal_of(error)))
             return
         self._decided = True
-        actor.take(None, position, effects, self._opened)
+        actor.take(None, actor.listening.since_now(position), effects, self._opened)
         for order in () if request.adopt else foreign:
             actor.apply(
                 ForeignOrderSeen(

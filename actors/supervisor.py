@@ -18,6 +18,7 @@ from actors.domain.schema import SCHEMA, load
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
 from actors.roster import LOGGED_ONE_BY_ONE, Account, Managed, Roster, SupervisorParts
 from actors.runtime.base import tell
+from actors.stored_tapes import taken_of
 from actors.traffic import (
     ActorFailed,
     BeginRecovery,
@@ -152,7 +153,7 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._roster.publish_account(account, epoch=message.epoch, detail=detail)
             self._log.error("lease.takeover_refused", shard=message.shard, remedy=detail)
             return
-        self._roster.feeds.taken(message.shard, message.epoch, message.loaded.tapes, message.loaded.snapshots)
+        self._roster.feeds.taken(taken_of(message))
         for account in accounts:
             account.started, account.resumed, account.recovering = True, False, set()
             account.epoch = message.epoch
@@ -306,6 +307,7 @@ class SupervisorActor(pykka.ThreadingActor):
             account.started = account.resumed = False
             self._roster.publish_account(account, epoch=epoch, detail=detail)
             self._roster.stop_account(account)
+        self._roster.feeds.lost(shard)
         self._stop_positions(shard)
 
     def _stop_positions(self, shard: str) -> None:

@@ -95,7 +95,7 @@ def trailing_along(built: World, count: int, heard: Ref) -> Desk:
     """Runners of the other side on the symbol of the ten, all with the present price for their peak."""
     (desk,) = built.running.directory.desks.values()
     shards = sorted(desk.tapes)
-    point = desk.present()[1]
+    point = desk.present()
     for number_ in range(count):
         name = f"short-{number_:06}"
         watch = Watch(

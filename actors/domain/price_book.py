@@ -129,7 +129,7 @@ class PriceBook:
             missed = self._missed(registration, latest)
             wake = Wake(key=registration.key, serial=registration.serial, quote=quote, tick=sequence, missed=missed)
             woken.append(wake)
-            registration.since = sequence
+            registration.before, registration.since = registration.since, sequence
             self._uncount(registration)
         self._hand_out(sequence)
 
@@ -159,7 +159,7 @@ class PriceBook:
             wake = self._late(registration, found, stops) if found else None
             if wake is not None:
                 registration.alive = False
-                registration.since = wake.tick
+                registration.before, registration.since = registration.since, wake.tick
                 return self._serial, wake
             peak = running_peak(watch, stops)
         self._arm(registration, peak)
@@ -190,7 +190,10 @@ class PriceBook:
 
     def compact(self, points: Iterable[int] = ()) -> None:
         """Forget what answers neither these points (of saved states, say) nor those of the registered positions."""
-        kept = sorted({0, *points, *(registration.since for registration in self._registrations.values())})
+        registered = self._registrations.values()
+        # One that was woken may say what it waits for before it hears of its wake: from the point that it had.
+        told = {point for each in registered for point in (each.since, each.before) if point is not None}
+        kept = sorted({0, *points, *told})
         kept = [point for point in kept if 0 <= point <= self.sequence]
         for field in self._fields:
             field.tape.prune(kept)

@@ -18,7 +18,8 @@ MINUS_INFINITE = Decimal("-Infinity")
 class Registration:
     """One watch of one position. Not `alive`: it was woken or replaced, and what refers to it is refuse.
 
-    `since` is its point: the tick up to which its position knows all prices. `stands`: its stop is among the levels.
+    `since` is its point: the tick up to which its position knows all prices, or will once it has heard of its wake;
+    `before` is the point that it had when it was woken. `stands`: its stop is among the levels.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Registration:
     since: int
     alive: bool = True
     stands: bool = False
+    before: int | None = None
 
 
 Hits = list[Registration]

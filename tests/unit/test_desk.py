@@ -30,7 +30,7 @@ def quotes(*prices: int, at: int = 1) -> list[Quote]:
 def joined(stored: StoredTape | None = None, *, seen: int = 0) -> Desk:
     """A desk that one shard has come to."""
     desk = Desk(first=1)
-    desk.join(SHARD, 1, stored, seen)
+    desk.join(SHARD, 1, stored, max(seen, stored.sequence if stored is not None else 0), {})
     return desk
 
 
@@ -80,7 +80,7 @@ def test_nothing_new_is_not_saved_again() -> None:
     """A price inside what is known changes no copy."""
     desk = joined()
     desk.register("p", NOBODY, IDLE)
-    desk.saving(SHARD, "p", desk.present()[1])
+    desk.saving(SHARD, "p", desk.present())
     played(desk, 100, 90)
     saved(desk)
     played(desk, 95, 91, 99)
@@ -92,6 +92,7 @@ def test_nothing_new_is_not_saved_again() -> None:
 def test_a_second_copy_waits_for_the_first() -> None:
     """And only the answer to that very copy makes it durable."""
     desk = joined()
+    desk.saving(SHARD, "p", desk.present())
     played(desk, 100)
     tape = desk.tapes[SHARD]
     first = desk.to_save(tape)
@@ -109,14 +110,14 @@ def test_a_second_copy_waits_for_the_first() -> None:
 def test_a_shard_that_comes_later_brings_what_it_had_stored() -> None:
     """Its own numbers go on; what the desk played before it came is none of its own."""
     before = joined()
-    point = before.present()[1]
+    point = before.present()
     before.saving(SHARD, "p", point)
     played(before, 100, 120)
     stored = saved(before)
     later = Desk(first=1)
     played(later, 500, 10)
-    later.join(SHARD, 2, stored, stored.sequence + 40)
-    assert later.present()[1] > stored.sequence + 40
+    later.join(SHARD, 2, stored, stored.sequence + 40, {})
+    assert later.present() > stored.sequence + 40
     later.saving(SHARD, "p", point)
     later.saving(SHARD, "q", stored.sequence + 40)
     played(later, 90)
@@ -129,7 +130,7 @@ def test_a_shard_that_comes_later_brings_what_it_had_stored() -> None:
 def test_a_tape_comes_back_from_bytes_as_it_was() -> None:
     """Encoded, stored, decoded: the same answers."""
     desk = joined()
-    point = desk.present()[1]
+    point = desk.present()
     desk.saving(SHARD, "p", point)
     played(desk, 100, 140, 90, 120)
     tape = saved(desk)
@@ -160,7 +161,7 @@ def test_what_nobody_asks_about_is_forgotten() -> None:
 def test_a_position_that_ended_is_asked_about_no_more() -> None:
     """Its points go with it."""
     desk = joined()
-    desk.saving(SHARD, "p", desk.present()[1])
+    desk.saving(SHARD, "p", desk.present())
     desk.end(SHARD, "p")
     assert desk.tapes[SHARD].points == {}
 
@@ -180,7 +181,118 @@ def test_a_stored_tape_answers_in_the_source_of_the_stop() -> None:
     """What a stored position has missed is of the prices that its stop follows."""
     position = opened({"stop": {"percent": "50"}, "trigger_by": {"stop": "last", "targets": "mark"}}).position
     desk = joined()
-    position = replace(position, seen=desk.present()[1])
+    position = replace(position, seen=desk.present())
     desk.saving(SHARD, position.id, position.seen)
     assert list(desk.play([replace(quotes(100)[0], last=Decimal(140))])) == []
     assert missed_of(position, saved(desk)).high == 140
+
+
+def trailing(**levels: Any) -> Watch:
+    """A long that waits for these levels of the mark price."""
+    return Watch(side=Side.LONG, stop_source=Source.MARK, targets_source=Source.MARK, **levels)
+
+
+def test_what_crossed_before_a_compaction_still_wakes() -> None:
+    """The wake is in its mailbox when a position handles another message, and says that it waits for something else."""
+    desk = joined()
+    desk.saving(SHARD, "p", desk.present())
+    desk.register("p", NOBODY, trailing(stop=Decimal(80), peak=Decimal(90), trail_gap=Decimal(10)))
+    played(desk, 85, 100)
+    found = desk.fold("p")
+    assert found is not None
+    assert [wake.key for _, wake in desk.play(quotes(89))] == ["p"]
+    assert list(desk.play(quotes(97, 98))) == []
+    desk._compact_at = 1
+    desk.to_save(desk.tapes[SHARD])
+    watch = trailing(stop=Decimal(90), peak=Decimal(100), trail_gap=Decimal(10), target=Decimal(200))
+    _, wake = desk.register("p", NOBODY, watch, found[1])
+    assert wake is not None
+    assert wake.quote.mark == 89
+
+
+def test_the_present_price_is_not_one_that_is_still_to_come() -> None:
+    """A long batch is played a part at a time; whoever comes in between is told the last of what was played."""
+    desk = joined()
+    desk.register("p", NOBODY, trailing(target=Decimal(200)))
+    play = desk.play(quotes(*([200] + [100] * 63 + [50] * 10 + [300])))
+    next(play)
+    quote, _, _ = desk.look(SHARD, 0, "mark")
+    assert quote is not None
+    assert quote.mark == 100
+
+
+def test_an_actor_of_an_earlier_life_does_not_register_again() -> None:
+    """What was still in its mailbox comes after the next life has begun to listen."""
+    desk, old, new = joined(), cast(Ref, object()), cast(Ref, object())
+    stop = trailing(stop=Decimal(90))
+    desk.register("p", old, stop, shard=SHARD, epoch=1)
+    desk.join(SHARD, 2, None, 0, {})
+    desk.register("p", new, stop, shard=SHARD, epoch=2)
+    assert desk.register("p", old, stop, shard=SHARD, epoch=1) == (0, None)
+    desk.unregister("p", old)
+    assert [ref for ref, _ in desk.play(quotes(80))] == [new]
+
+
+def test_positions_that_have_not_begun_yet_are_answered_for() -> None:
+    """Their states were loaded with the shard; a copy that is saved before their actors' first turn keeps theirs."""
+    before = joined()
+    before.saving(SHARD, "p", before.present())
+    played(before, 500)
+    point = before.present()
+    before.saving(SHARD, "q", point)
+    played(before, 300, 200)
+    stored = saved(before)
+    later = Desk(first=1)
+    later.join(SHARD, 2, stored, stored.sequence, {"q": [point]})
+    played(later, 199)
+    copy = later.to_save(later.tapes[SHARD])
+    assert copy is not None
+    assert since(copy, point) == (199, 300)
+
+
+def test_a_shard_that_comes_in_the_middle_is_told_what_came_after() -> None:
+    """Its first price is at a point of its own, which no compaction forgets."""
+    for compacted in (False, True):
+        desk = joined()
+        desk.register("p", NOBODY, IDLE)
+        desk.saving(SHARD, "p", desk.present())
+        played(desk, 100, 110, 105, 90, 95)
+        desk.join("late", 1, None, 0, {})
+        after = desk.tapes["late"].after
+        desk.saving("late", "q", after)
+        played(desk, 97, 108, 96, 89, 88, 90)
+        if compacted:
+            desk._compact_at = 1
+            desk.to_save(desk.tapes[SHARD])
+        copy = desk.to_save(desk.tapes["late"])
+        assert copy is not None
+        assert since(copy, after) == (88, 108)
+
+
+def test_what_is_forgotten_does_not_wait_for_the_store() -> None:
+    """A copy is under way and never answered: the tapes do not grow with every price all the same."""
+    desk = joined()
+    desk.register("p", NOBODY, IDLE)
+    desk.saving(SHARD, "p", desk.present())
+    played(desk, 60_000)
+    assert desk.to_save(desk.tapes[SHARD]) is not None
+    for price in range(50_000, 45_000, -1):
+        played(desk, price)
+        desk.fold("p")
+        desk.to_save(desk.tapes[SHARD])
+    assert desk.size < 3_000
+
+
+def test_a_state_that_is_saved_after_a_copy_gets_another() -> None:
+    """Also where the market is quiet by then."""
+    desk = joined()
+    desk.register("p", NOBODY, IDLE)
+    desk.saving(SHARD, "p", desk.present())
+    played(desk, 300)
+    found = desk.fold("p")
+    assert found is not None
+    played(desk, 200, 250, 240)
+    saved(desk)
+    desk.saving(SHARD, "p", found[1])
+    desk.acknowledged(SHARD, "p", found[1])
+    assert since(saved(desk), found[1]) == (200, 250)

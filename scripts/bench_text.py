@@ -47,21 +47,27 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "One tick, ten thousand targets",
         "A whole house; the exchange plays one price that is past the first target of every position. Until the "
         "last of the orders is executed in the exchange's ledger, each after its intent was acknowledged as "
-        "durable. The paper exchange takes part: it executes each order in a durable transaction of its own, on "
-        "the same two cores.",
+        "durable. The paper exchange takes part: it executes what waits, up to two hundred orders, in one durable "
+        "transaction, on the same two cores. The limit is the interpreter: rules, saves, gateway, exchange and log "
+        "share one core, and what follows the first executions (fills booked, stops moved and resized) competes with "
+        "the last of them.",
     ),
     "latency": (
         "Tick to order, idle",
         "From the price at the gateway to the order at the venue's door, the intent durable in between; one "
         "position at a time, everything else at rest. Beside it the fsync of a 4 KB append in the same directory, "
-        "in the same seconds: no durable decision can be faster than the disk.",
+        "in the same seconds: no durable decision can be faster than the disk. The rest is the save's two round trips "
+        "to Redis, the way through seven mailboxes, and the interpreter's lock, which a thread that has just told "
+        "somebody still holds.",
     ),
     "boot": (
         "Boot",
         "A fresh process on what a killed one left, from `boot` until every account is reconciled with the "
         "exchange (each order looked up, each slot read) and prices flow; against reading and decoding the same "
         "snapshots to positions, and nothing else. Fewer accounts with more symbols, or the other way round, move "
-        "it a little: gateways and markets are started too.",
+        "it a little: gateways and markets are started too. The limit is the number of messages: some twenty for a "
+        "position, four of them questions to the exchange (an order, the slot, candles of two sources), each position "
+        "by itself. One question an account for all its positions would be the next step.",
     ),
     "memory": (
         "Memory of a position",
@@ -70,14 +76,17 @@ SECTIONS: dict[str, tuple[str, str]] = {
     ),
     "stop": (
         "A stop in the middle of a burst",
-        "A stop is crossed while the saves of as many peaks wait at the same store, in the same shards. A full "
-        "close may be sent before it is durable, so protection never waits for this; it is measured because the "
-        "record must not lag either.",
+        "A price that is a new peak of 100,000 runners crosses the stops of ten other positions: the peaks are "
+        "saved with the symbol's tape, a small write for each shard. The second row is what positions do not do any "
+        "more: as many states that only moved a peak, told to the store one by one and all at once; the stops' saves "
+        "stand behind them in its mailbox. A full close may be sent before it is durable, so protection waits for "
+        "neither; it is measured because the record must not lag either.",
     ),
     "health": (
         "Health of 100,000 actors",
-        "One round of the health actor: every mailbox pinged, every answer taken, all records built, ordered and "
-        "published, the log written; its CPU time as a share of the ten seconds between two rounds.",
+        "One round of the health actor: every mailbox pinged, every answer taken, the records "
+        "published (each is made when somebody looks at it), the log written; its CPU time as a share of the ten "
+        "seconds between two rounds.",
     ),
     "soak": (
         "Soak",

@@ -1,5 +1,6 @@
 """Where the effects of one position go, once they are released."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from actors.audit import line_of
@@ -29,7 +30,16 @@ def release(actor: "PositionActor", effect: Effect) -> None:
         case Observe():
             actor.read_slot(delay_seconds=CONFIRM_SECONDS)
         case Note():
-            write = actor.log.warning if effect.alert else actor.log.info
-            line = line_of(effect, parts.position_id)
-            write(effect.name, **line["fields"])
-            parts.publish({**line, "account": parts.account.name})
+            tell_notes(actor, [effect])
+
+
+def tell_notes(actor: "PositionActor", notes: Sequence[Note]) -> None:
+    """Write notes into the log and the stream of events."""
+    if not notes:
+        return
+    parts, log = actor.parts, actor.log
+    for note in notes:
+        line = line_of(note, parts.position_id)
+        write = log.warning if note.alert else log.info
+        write(note.name, **line["fields"])
+        parts.publish({**line, "account": parts.account.name})

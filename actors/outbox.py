@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from actors.domain.events import OrderAbsent, OrderWithheld, Submit
+from actors.domain.events import Note, OrderAbsent, OrderWithheld, Submit
 from actors.domain.model import Position
 from actors.domain.outcomes import overtaken_by_price, wanted
-from actors.effects import release
+from actors.effects import release, tell_notes
 from actors.position_parts import Waiting
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ def release_due(actor: "PositionActor", due: Sequence[Waiting], acknowledged: Po
     """Let go what waited for this acknowledgement, and of the orders only those still wanted in it."""
     withheld: list[str] = []
     overtaken: list[str] = []
+    notes: list[Note] = []
     for waiting in due:
         if waiting.answer is not None:
             waiting.answer(actor.parts.directory.positions[acknowledged.id])
@@ -24,8 +25,12 @@ def release_due(actor: "PositionActor", due: Sequence[Waiting], acknowledged: Po
             withheld.append(waiting.effect.client_order_id)
         elif isinstance(waiting.effect, Submit) and _overtaken(actor, waiting.effect):
             overtaken.append(waiting.effect.client_order_id)
+        elif isinstance(waiting.effect, Note):
+            notes.append(waiting.effect)
         elif waiting.effect is not None:
             release(actor, waiting.effect)
+    # After the orders: what is written down about them is durable already, and they are what cannot wait.
+    tell_notes(actor, notes)
     for order_id in withheld:
         actor.apply(OrderWithheld(at=actor.event_time(), client_order_id=order_id))
     for order_id in overtaken:
@@ -34,5 +39,8 @@ def release_due(actor: "PositionActor", due: Sequence[Waiting], acknowledged: Po
 
 
 def _overtaken(actor: "PositionActor", submit: Submit) -> bool:
+    position, order_id = actor.position, submit.client_order_id
+    if position is None or all(each.level is None for each in position.intents if each.client_order_id == order_id):
+        return False
     actor.listening.catch_up()
-    return overtaken_by_price(actor.position, submit.client_order_id)
+    return overtaken_by_price(actor.position, order_id)

@@ -12,7 +12,9 @@ from service.memory import BootMemory
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
     """Left as it was found."""
+    thresholds = gc.get_threshold()
     yield
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
     gc.enable()
 
@@ -69,3 +71,14 @@ def test_a_collector_that_somebody_else_has_switched_off_stays_off() -> None:
     memory.begin()
     memory.end()
     assert not gc.isenabled()
+
+
+def test_from_then_on_it_looks_less_often() -> None:
+    """Messages leave no cycles; and who stops finds the collector as it was."""
+    before = gc.get_threshold()
+    memory = BootMemory(lambda: True)
+    memory.begin()
+    finished(memory)
+    assert gc.get_threshold()[0] > before[0]
+    memory.end()
+    assert gc.get_threshold() == before

@@ -221,7 +221,9 @@ class World:
                 # Nothing of the keeper's is there; what somebody's hands left is theirs.
                 continue
             tracked = position["remaining"] if position["side"] == "long" else f"-{position['remaining']}"
-            settled = not position["pending"] and position["protected"] and position["phase"] in ("open", "runner")
+            # A target that rests in the book waits for its price, which the market may never bring again.
+            under_way = [order for order in position["pending"] if order["status"] != "resting"]
+            settled = not under_way and position["protected"] and position["phase"] in ("open", "runner")
             if not settled or float(held.get(symbol, "0")) != float(tracked):
                 return False
         return True

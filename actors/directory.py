@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from actors.desk import Desk
 from actors.domain.model import Micros, Phase, Position, Quote
 
-CLOSED_SHOWN = 10_000
+CLOSED_SHOWN = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,18 @@ def test_the_restart_of_a_keeper_that_is_proven_dead_leaves_its_stop(tmp_path: P
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_nor_do_many_restarts_in_a_row(tmp_path: Path, seed: int) -> None:
+    """Nothing happens in between, and the same order rests on: each life leaves its mark in what is stored."""
+    keeper = opened(tmp_path, seed)
+    before = keeper.resting()
+    for _ in range(4):
+        keeper.restart()
+        keeper.run(3)
+    assert keeper.resting() == before
+    assert len(keeper.sent(OrderKind.STOP_MARKET)) == 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_new_owner_that_dies_before_it_replaced_leaves_that_to_its_successor(tmp_path: Path, seed: int) -> None:
     """It is proven dead; the one before it is not, and its stop still rests: the successor must replace it."""
     keeper = owing(tmp_path, seed)

@@ -18,7 +18,7 @@ from actors.messages import AmendRequest, CloseRequest, DrainService, OpenReques
 from actors.runtime.base import tell
 from actors.runtime.simulator import Simulator
 from actors.settings import AccountSettings
-from actors.venues.base import CancelRequest, OrderRequest
+from actors.venues.base import CancelRequest, OrderRequest, Venue
 from actors.venues.paper import PaperVenue
 from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import AccountRead, OrderRead, PaperExchange
@@ -145,13 +145,6 @@ class Keeper:
         """Start a keeper; after `crash` it finds what the former one left."""
         self.boots += 1
         clock = self.simulator.clock
-        venue = PaperVenue(
-            account="paper",
-            settings=self.paper,
-            runtime=self.simulator,
-            exchange=self.exchange,
-            faults=self.faults,
-        )
         self.house = assemble(
             self.simulator,
             store=self.store_class(
@@ -163,8 +156,8 @@ class Keeper:
                 faults=self._fault,
             ),
             failure_log=self.failures,
-            accounts=(self.settings,),
-            venues={"paper": venue},
+            accounts=self.account_settings(),
+            venues=self.doors(),
             order_tag=ORDER_TAG,
             owner=owner or f"keeper-{self.boots}",
             dead_owner=(lambda name: name.startswith("keeper-")) if trust_the_dead else None,
@@ -174,6 +167,19 @@ class Keeper:
         )
         self.house.boot()
         return self.house
+
+    def account_settings(self) -> tuple[AccountSettings, ...]:
+        """The accounts of this keeper."""
+        return (self.settings,)
+
+    def doors(self) -> dict[str, Venue]:
+        """A fresh door to the exchange for each of them."""
+        return {"paper": self.door("paper")}
+
+    def door(self, account: str, **more: Any) -> PaperVenue:
+        """One account's door; to this exchange, unless a floor is given."""
+        where = more or {"exchange": self.exchange, "faults": self.faults}
+        return PaperVenue(account=account, settings=self.paper, runtime=self.simulator, **where)
 
     def _write_id(self) -> Any:
         count = iter(range(1_000_000))
@@ -205,6 +211,21 @@ class Keeper:
     def crash(self) -> None:
         """Everything of the keeper vanishes at once; store and exchange stay."""
         self.simulator.crash()
+
+    def crashes_at(self, turn: int, *, seconds: float) -> bool:
+        """Run for so long, and vanish at this turn; whether it came to that."""
+        count = 0
+
+        def look(actor: object, message: object) -> None:
+            nonlocal count
+            count += 1
+            if count == turn:
+                self.crash()
+
+        self.simulator.before_turn = look
+        self.simulator.run(for_seconds=seconds)
+        self.simulator.before_turn = None
+        return not self.alive
 
     def restart(self) -> None:
         """Crash, and start again."""

@@ -8,6 +8,7 @@ from typing import Any
 import pykka
 import pytest
 
+import actors.market
 from actors.desk import Desk
 from actors.domain.model import OrderSide
 from actors.domain.plans import parse_plan
@@ -16,7 +17,9 @@ from actors.position import PositionActor
 from actors.runtime.base import Ref, tell
 from actors.traffic import PriceWoke
 from persistence.memory_store import MemoryStore
-from persistence.messages import Saved
+from persistence.messages import Saved, ShardTaken, TakeShard
+from persistence.store import SnapshotCorrupt
+from persistence.tape import encode_tape
 from tests.simulation.house import SYMBOL, Keeper
 from tests.simulation.shared_floor import SharedFloor
 from tests.simulation.test_recovery import newer
@@ -56,21 +59,10 @@ def test_an_adopted_position_has_none_of_the_market_s_past(tmp_path: Path) -> No
     turns, crash_at = 10_000, 1
     while crash_at <= turns:
         keeper = adopting(tmp_path / str(crash_at))
-        count = 0
-
-        def look(actor: object, message: object, keeper: Keeper = keeper, crash_at: int = crash_at) -> None:
-            nonlocal count
-            count += 1
-            if count == crash_at:
-                keeper.crash()
-
-        keeper.simulator.before_turn = look
-        keeper.simulator.run(for_seconds=2)
-        keeper.simulator.before_turn = None
-        if keeper.alive:
-            turns = 0
-        else:
+        if keeper.crashes_at(crash_at, seconds=2):
             keeper.start()
+        else:
+            turns = 0
         keeper.moves(60100, 60050, seconds=4)
         crash_at += 1
         if "p1" not in keeper.house.directory.positions:
@@ -279,3 +271,77 @@ def test_a_shard_without_a_position_is_not_written(tmp_path: Path) -> None:
     keeper.moves(*range(60000, 60020), seconds=25)
     assert keeper.server.shard("other").fence == before
     assert keeper.position("p").peak_price == Decimal(60019)
+
+
+def test_the_prices_come_by_another_account_when_the_first_one_goes(tmp_path: Path) -> None:
+    """Its shard is fenced; the market they share is told by the other account's venue, and goes on."""
+    keeper = SharedFloor(tmp_path, [60000], speed=1.0)
+    keeper.start()
+    keeper.opened(id="p", account="other", plan=TRAILING)
+    keeper.moves(60010, seconds=3)
+    keeper.simulator.run(for_seconds=1)
+    fence = MemoryStore(newest_schema=2, now=keeper.simulator.clock.monotonic, server=keeper.server)
+    lease = keeper.server.shard("paper").lease
+    assert lease is not None
+    fence.take("paper", "somebody-else", 600.0, dead_owner=lease[0])
+    keeper.run(12)
+    assert not keeper.house.directory.accounts["paper"].lease_held
+    keeper.moves(60100, 60050, seconds=5)
+    assert keeper.position("p").peak_price == Decimal(60100)
+    keeper.moves(59490, seconds=4)
+    assert keeper.position("p").close_reason == "trailing_stop"
+
+
+def test_a_tape_that_cannot_be_written_is_told_and_costs_nobody_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stops and targets of its symbol go on; the tape is saved again when it can be."""
+    keeper = opened(tmp_path, plan=TRAILING)
+    refused = 0
+
+    def too_large(plain: Any) -> bytes:
+        nonlocal refused
+        refused += 1
+        raise SnapshotCorrupt("it is too large", position_id="")
+
+    monkeypatch.setattr(actors.market, "encode_tape", too_large)
+    keeper.moves(60010, 60020, seconds=4)
+    assert refused
+    monkeypatch.setattr(actors.market, "encode_tape", encode_tape)
+    keeper.moves(60030, seconds=4)
+    assert keeper.position().peak_price == Decimal(60030)
+    keeper.moves(59420, seconds=4)
+    assert keeper.position().close_reason == "trailing_stop"
+
+
+def test_a_shard_that_is_lost_is_nobody_s_to_save(tmp_path: Path) -> None:
+    """The desk that others still use keeps nothing for it."""
+    keeper = SharedFloor(tmp_path, [60000], speed=1.0)
+    keeper.start()
+    keeper.opened(id="p", account="paper")
+    keeper.opened(id="q", account="other")
+    lease = keeper.server.shard("paper").lease
+    assert lease is not None
+    fence = MemoryStore(newest_schema=2, now=keeper.simulator.clock.monotonic, server=keeper.server)
+    fence.take("paper", "somebody-else", 600.0, dead_owner=lease[0])
+    keeper.run(12)
+    (desk,) = keeper.house.directory.desks.values()
+    assert set(desk.tapes) == {"other"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shards_are_taken_one_after_the_other(tmp_path: Path, seed: int) -> None:
+    """What is loaded of all of them at once would be most of the memory that a start uses."""
+    keeper = SharedFloor(tmp_path, [60000], seed=seed, speed=1.0)
+    keeper.account_names = ("paper", "other", "third", "fourth")
+    asked: list[str] = []
+
+    def note(actor: pykka.Actor, message: object) -> None:
+        if isinstance(message, TakeShard):
+            asked.append(f"ask {message.shard}")
+        elif isinstance(message, ShardTaken):
+            asked.append(f"taken {message.shard}")
+
+    keeper.simulator.before_turn = note
+    keeper.start()
+    assert asked == [f"{what} {name}" for name in keeper.account_names for what in ("ask", "taken")]

@@ -114,23 +114,12 @@ def test_two_crashes_in_a_row_forget_nothing(tmp_path: Path, seed: int) -> None:
         keeper.moves(60020, 60040, 59990, seconds=5)
         before = keeper.position()
         keeper.crash()
-        count = 0
-
-        def look(actor: object, message: object, keeper: Keeper = keeper, crash_at: int = crash_at) -> None:
-            nonlocal count
-            count += 1
-            if count == crash_at:
-                keeper.crash()
-
-        keeper.simulator.before_turn = look
         keeper.boot()
-        keeper.simulator.run(for_seconds=3)
-        keeper.simulator.before_turn = None
-        if keeper.alive:
-            turns = 0
-        else:
+        if keeper.crashes_at(crash_at, seconds=3):
             keeper.start()
             keeper.run(3)
+        else:
+            turns = 0
         after = keeper.position()
         assert (after.peak_price, after.stop_price) == (before.peak_price, before.stop_price), crash_at
         assert (after.mae, after.mfe) == (before.mae, before.mfe), crash_at
@@ -221,22 +210,11 @@ def test_what_was_played_before_the_entry_is_none_of_its_own(tmp_path: Path) -> 
         keeper = Keeper(tmp_path / str(crash_at), [60000], speed=1.0)
         keeper.start()
         keeper.moves(70000, 69000, 50000, 51000, 60000, seconds=8)
-        count = 0
-
-        def look(actor: object, message: object, keeper: Keeper = keeper, crash_at: int = crash_at) -> None:
-            nonlocal count
-            count += 1
-            if count == crash_at:
-                keeper.crash()
-
         keeper.ask_open()
-        keeper.simulator.before_turn = look
-        keeper.simulator.run(for_seconds=2)
-        keeper.simulator.before_turn = None
-        if keeper.alive:
-            turns = 0
-        else:
+        if keeper.crashes_at(crash_at, seconds=2):
             keeper.start()
+        else:
+            turns = 0
         keeper.moves(60100, 60050, seconds=4)
         crash_at += 1
         if "p1" not in keeper.house.directory.positions:

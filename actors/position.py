@@ -154,8 +154,11 @@ class PositionActor(pykka.ThreadingActor):
         return self._recovery
 
     def on_stop(self) -> None:
-        """Hear nothing more."""
+        """Hear nothing more. A cycle would stay for good: no collector looks at what was frozen after the boot."""
         self.listening.stop()
+        del self.listening
+        self.opening = self._recovery = None
+        self._waiting = []
 
     def apply(self, event: Event, answer: Callable[[Published], None] | None = None) -> None:
         """Catch up with the prices, then advance by one event. Raises DomainError, nothing changed."""

@@ -1,7 +1,10 @@
 """The garbage collector while the service boots."""
 
 import gc
+import sys
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -20,11 +23,15 @@ def collector() -> Iterator[None]:
 
 
 def finished(memory: BootMemory) -> None:
-    """Wait for its thread."""
-    thread = memory._thread
-    assert thread is not None
-    thread.join(30)
-    assert not thread.is_alive()
+    """Wait for the end of the boot."""
+    assert memory.booted.wait(30)
+
+
+class Cycle:
+    """Holds itself."""
+
+    def __init__(self) -> None:
+        self.me = self
 
 
 def test_nothing_is_collected_until_the_accounts_have_resumed() -> None:
@@ -82,3 +89,22 @@ def test_from_then_on_it_looks_less_often() -> None:
     assert gc.get_threshold()[0] > before[0]
     memory.end()
     assert gc.get_threshold() == before
+
+
+def test_what_is_old_is_looked_through_only_when_memory_grows() -> None:
+    """A cycle that was frozen is found then; as long as nothing grows, nobody is stopped for it."""
+    gc.collect()  # The next run of the collector is then far off.
+    lost = weakref.ref(Cycle())
+    memory = BootMemory(lambda: True, watch_seconds=0.01, growth_blocks=20_000)
+    memory.begin()
+    finished(memory)
+    time.sleep(0.1)
+    assert lost() is not None
+    assert memory.walks == 0
+    grown = [[number] for number in range(sys.getallocatedblocks())]
+    deadline = time.monotonic() + 30
+    while not memory.walks and time.monotonic() < deadline:
+        time.sleep(0.01)
+    memory.end()
+    assert lost() is None
+    assert grown

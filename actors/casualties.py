@@ -92,6 +92,8 @@ class Casualties:
             schema=snapshot.schema,
             version=snapshot.version,
             epoch=epoch,
+            # It may have failed before it could save that the stop of a former owner is to be replaced.
+            takeover=snapshot.epoch < self._roster.accounts[managed.account].unbroken_since,
             tape=self._roster.feeds.present_tape(self._roster.accounts[managed.account], managed.symbol),
         )
         self._roster.log.info("actor.respawned", actor=message.position_id, restarts=len(managed.restarts))

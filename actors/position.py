@@ -282,14 +282,6 @@ class PositionActor(pykka.ThreadingActor):
             quarantined="flipped on the exchange" if position.phase is Phase.QUARANTINED else "",
         )
 
-    def renew(self) -> None:
-        """Save the state once in this life, though nothing changed: under whose epoch it is stored tells the next one
-        whether an earlier owner's stop may still rest.
-        """
-        if self.position is not None and self._change == 0:
-            self._change += 1
-            self._save(self.position, [], soft=True)
-
     def publish_acknowledged(self) -> None:
         """Show the present state, if all of it is saved."""
         if self.position is not None and self.version and self._acked_change >= self._change:

@@ -180,7 +180,6 @@ class Recovery:
         quote = slot.quote if slot.quote is not None else Quote(at=slot.at)
         actor.apply(Reconciled(at=max(slot.at, position.updated_at), quote=quote))
         actor.publish_acknowledged()
-        actor.renew()
         actor.manage()
         tell(actor.parts.supervisor, Recovered(position_id=position.id))
 

@@ -58,6 +58,8 @@ class Account:
     started: bool = False
     resumed: bool = False
     epoch: int = 0
+    # Who saved a position before this epoch may still act by its stop.
+    unbroken_since: int = 0
     # Whether the venue can be traded; one that subscribes must say so first. `blocked` is what is in the way.
     reachable: bool = True
     blocked: str = ""

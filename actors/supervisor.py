@@ -157,6 +157,7 @@ class SupervisorActor(pykka.ThreadingActor):
         for account in accounts:
             account.started, account.resumed, account.recovering = True, False, set()
             account.epoch = message.epoch
+            account.unbroken_since = message.epoch if message.takeover else message.unbroken_since
             self._roster.start_account(account)
             self._roster.publish_account(account, epoch=message.epoch, held=True, detail=account.blocked)
         names = {account.settings.name for account in accounts}
@@ -172,8 +173,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 version=snapshot.version,
                 epoch=message.epoch,
                 spilled=spill is not None,
-                # A life that saved nothing of this position has not replaced its stop either.
-                takeover=message.takeover or snapshot.epoch < message.epoch - 1,
+                # Whoever saved it last may still act by its stop.
+                takeover=message.takeover or snapshot.epoch < message.unbroken_since,
             )
             self._recover(snapshot.position_id, begin, names)
         stored = {snapshot.position_id for snapshot in message.loaded.snapshots}

@@ -11,7 +11,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import orjson
 
-from persistence.store import Fence, Snapshot, SnapshotCorrupt
+from persistence.store import Fence, Line, Snapshot, SnapshotCorrupt
 
 MAX_SNAPSHOT_BYTES = 4 * 1024 * 1024
 """No position comes near this; what is larger is not one of ours."""
@@ -102,6 +102,23 @@ def decode_lease(shard: str, raw: bytes) -> tuple[str, int]:
     if not (isinstance(owner, str) and _counts(epoch)):
         raise _corrupt("", f"the lease of shard {shard}", "it has the wrong types")
     return owner, epoch
+
+
+def encode_line(line: Line) -> bytes:
+    """The bytes of a line of owners."""
+    raw: bytes = msgpack.packb([line.since, line.until], use_bin_type=True)
+    return raw
+
+
+def decode_line(shard: str, raw: bytes | None) -> Line | None:
+    """The line in these bytes; None where there is none, or none that can be read: it is a hint, and guards nothing."""
+    if raw is None:
+        return None
+    try:
+        since, until = _unpack(raw, 2, "", f"the line of shard {shard}")
+    except SnapshotCorrupt:
+        return None
+    return Line(since=since, until=until) if _counts(since) and _counts(until) and since <= until else None
 
 
 def encode_event(position_id: str, event: Mapping[str, Any]) -> bytes:

@@ -16,9 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from persistence.batch import Batch, bare_revision
-from persistence.codec import decode_event, decode_fence, decode_snapshot, encode_fence
+from persistence.codec import (
+    decode_event,
+    decode_fence,
+    decode_line,
+    decode_snapshot,
+    encode_fence,
+    encode_line,
+)
 from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, Refusals, stale_owner
-from persistence.store import Fence, LeaseHeld, Loaded, Snapshot, SnapshotCorrupt, StoreUnreachable
+from persistence.store import Fence, LeaseHeld, Line, Loaded, Snapshot, SnapshotCorrupt, StoreUnreachable
 
 CLOSED_KEPT_SECONDS = 30 * 24 * 3600
 EVENTS_KEPT = 100_000
@@ -30,6 +37,7 @@ class ShardData:
     """The bytes of one shard. With a reason to refuse them, the audit trail takes no lines, and no tape is taken."""
 
     fence: bytes | None = None
+    line: bytes | None = None
     lease: tuple[str, int, float] | None = None
     positions: dict[str, bytes] = field(default_factory=dict)
     expires: dict[str, float] = field(default_factory=dict)
@@ -185,6 +193,11 @@ class MemoryStore(CommittingStore):
         self._stage("before_read", StoreUnreachable)
         return decode_fence(shard, self._data(shard).fence)
 
+    def note_line(self, shard: str, line: Line) -> None:
+        """See Store.note_line."""
+        self._stage("before_write", StoreUnreachable)
+        self._data(shard).line = encode_line(line)
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def load(self, shard: str, closed_limit: int = 1000) -> Loaded:
@@ -202,7 +215,13 @@ class MemoryStore(CommittingStore):
         for name, raw in data.closed[-closed_limit:][::-1] if closed_limit > 0 else []:
             with suppress(SnapshotCorrupt):
                 closed.setdefault(name, decode_snapshot(name, raw, self._newest_schema))
-        return Loaded(snapshots=snapshots, corrupt=corrupt, closed=list(closed.values()), tapes=dict(data.tapes))
+        return Loaded(
+            snapshots=snapshots,
+            corrupt=corrupt,
+            closed=list(closed.values()),
+            tapes=dict(data.tapes),
+            line=decode_line(shard, data.line),
+        )
 
     def read(self, shard: str, position_id: str) -> Snapshot | None:
         """See Store.read."""

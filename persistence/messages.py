@@ -30,7 +30,8 @@ class ShardTaken:
 
     `spills` are the spilled states that still apply, by id, and `spill_schemas` the schemas they were written in. One
     whose id is not among the loaded was a new position. `takeover`: a former owner may still be alive; it is neither
-    proven dead nor this process itself.
+    proven dead nor this process itself. `unbroken_since`: from this epoch on every owner was the only one; who saved
+    last before it may still be alive.
     """
 
     shard: str
@@ -39,6 +40,7 @@ class ShardTaken:
     spills: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spill_schemas: Mapping[str, int] = field(default_factory=dict)
     takeover: bool = False
+    unbroken_since: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from persistence.batch import Batch
 from persistence.redis_connection import Command
 
@@ -20,6 +22,7 @@ class Keys:
         self._prefix = f"ek:{{{shard}}}:"
         self.fence = self._prefix + "fence"
         self.lease = self._prefix + "lease"
+        self.line = self._prefix + "line"
         self.open = self._prefix + "open"
         self.events = self._prefix + "events"
         self.closed = self._prefix + "closed"
@@ -38,6 +41,17 @@ class Keys:
     def tape(self, symbol: str) -> str:
         """Where one symbol's tape is."""
         return f"{self._prefix}tape:{symbol}"
+
+
+def milliseconds(seconds: float) -> int:
+    """A time to live as Redis takes it, never none at all."""
+    return max(1, int(seconds * 1000))
+
+
+def pass_over_another_type(error: ResponseError) -> None:
+    """Something else is in the key's place. Any other error is raised."""
+    if not str(error).startswith("WRONGTYPE"):
+        raise error
 
 
 def writes(keys: Keys, batch: Batch) -> list[Command]:

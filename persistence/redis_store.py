@@ -5,7 +5,7 @@ The keys of a shard share a hash tag, hence one slot of a Redis Cluster:
     ek:{shard}:pos:<id>   one snapshot           ek:{shard}:events   stream, the audit trail
     ek:{shard}:fence      epoch, revision, write ek:{shard}:closed   stream of final snapshots
     ek:{shard}:lease      owner, with a TTL      ek:{shard}:tape:<symbol>, ek:{shard}:symbols
-    ek:{shard}:open       set of ids
+    ek:{shard}:open       set of ids             ek:{shard}:line     since when owners followed one another
 
 Every writer advances the fence, so any interleaved write fails the EXEC. The lease is a key of its own, so that
 renewing it breaks nobody's WATCH. Where a shard's keys are is asked of persistence/redis_nodes.py before every step,
@@ -23,14 +23,18 @@ from persistence.codec import (
     decode_event,
     decode_fence,
     decode_lease,
+    decode_line,
     decode_snapshot,
     encode_fence,
     encode_lease,
+    encode_line,
 )
 from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, Refusals, stale_owner
 from persistence.redis_commands import (
     Keys,
     as_meant,
+    milliseconds,
+    pass_over_another_type,
     positions_as_meant,
     read_back,
     symbols_as_meant,
@@ -39,7 +43,7 @@ from persistence.redis_commands import (
 )
 from persistence.redis_connection import Command, RedisError, Refused, ServerFacts, outage_of
 from persistence.redis_nodes import Route, servers_of
-from persistence.store import Fence, LeaseHeld, Loaded, Outage, Snapshot, SnapshotCorrupt, StoreUnreachable
+from persistence.store import Fence, LeaseHeld, Line, Loaded, Outage, Snapshot, SnapshotCorrupt, StoreUnreachable
 
 _PAGE = 1000
 
@@ -178,7 +182,7 @@ class RedisStore(CommittingStore):
                     )
                 meant = self._next_take(shard, owner, fence)
                 writes: list[Command] = [
-                    ("SET", keys.lease, encode_lease(owner, meant.epoch), "PX", _milliseconds(ttl_seconds)),
+                    ("SET", keys.lease, encode_lease(owner, meant.epoch), "PX", milliseconds(ttl_seconds)),
                     ("SET", keys.fence, encode_fence(meant)),
                 ]
                 if self._transact(writes):
@@ -202,7 +206,7 @@ class RedisStore(CommittingStore):
                     raise stale_owner(shard, epoch, fence.epoch)
                 # XX, because a lease that expires at this very moment must not come back to life.
                 value = encode_lease(owner, epoch)
-                if self._transact([("SET", keys.lease, value, "XX", "PX", _milliseconds(ttl_seconds))]):
+                if self._transact([("SET", keys.lease, value, "XX", "PX", milliseconds(ttl_seconds))]):
                     return
         raise StoreUnreachable(f"the lease of shard {shard} could not be renewed: others kept writing it")
 
@@ -229,6 +233,13 @@ class RedisStore(CommittingStore):
         with self._unreachable(f"the fence of shard {shard} could not be read"):
             raw = self._route.call(shard, "GET", Keys(shard).fence)
         return decode_fence(shard, raw)
+
+    def note_line(self, shard: str, line: Line) -> None:
+        """See Store.note_line."""
+        key = Keys(shard).line
+        with self._unreachable(f"the line of shard {shard} could not be noted"):
+            self._route.watch(shard, [("WATCH", key)])
+            self._transact([("SET", key, encode_line(line))])
 
     def _watch_lease(self, shard: str, keys: Keys) -> tuple[Fence, tuple[str, int] | None, float]:
         replies = self._route.watch(
@@ -262,6 +273,7 @@ class RedisStore(CommittingStore):
             symbols = self._symbols(shard, keys)
             tapes = self._get_many(shard, [keys.tape(symbol) for symbol in symbols])
             finals = self._finals(shard, keys, closed_limit)
+            (line,) = self._get_many(shard, [keys.line])
         for name, raw in zip(names, values, strict=True):
             try:
                 snapshots.append(self._decode_open(name, raw))
@@ -272,6 +284,7 @@ class RedisStore(CommittingStore):
             corrupt=corrupt,
             closed=self._decode_closed(finals[:closed_limit]),
             tapes={symbol: tape for symbol, tape in zip(symbols, tapes, strict=True) if tape is not None},
+            line=decode_line(shard, line),
         )
 
     def read(self, shard: str, position_id: str) -> Snapshot | None:
@@ -356,7 +369,7 @@ class RedisStore(CommittingStore):
         try:
             return self._members(shard, keys.symbols)
         except ResponseError as error:
-            _pass_over_another_type(error)
+            pass_over_another_type(error)
             return []
 
     def _finals(self, shard: str, keys: Keys, limit: int) -> Sequence[Any]:
@@ -364,7 +377,7 @@ class RedisStore(CommittingStore):
         try:
             found: Sequence[Any] = self._route.call(shard, "XREVRANGE", keys.closed, "+", "-", "COUNT", max(1, limit))
         except ResponseError as error:
-            _pass_over_another_type(error)
+            pass_over_another_type(error)
             return []
         return found
 
@@ -377,18 +390,8 @@ class RedisStore(CommittingStore):
             raise StoreUnreachable(f"{what}: {error}", outage=outage_of(error)) from error
 
 
-def _pass_over_another_type(error: ResponseError) -> None:
-    """Something else is in the key's place. Any other error is raised."""
-    if not str(error).startswith("WRONGTYPE"):
-        raise error
-
-
 def _lease_or_unreadable(shard: str, raw: bytes) -> tuple[str, int]:
     try:
         return decode_lease(shard, raw)
     except SnapshotCorrupt:
         return ("somebody whose lease cannot be read", 0)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))

@@ -119,6 +119,18 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Since which epoch, up to which, every owner of a shard was known to be the only one: no former one may still act.
+
+    A hint of its own beside the fence: it counts only for the epoch that follows `until`, and where there is none that
+    fits, less is taken for granted.
+    """
+
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One position as stored. `version` counts its commits; `state` is a plain dict of schema `schema`."""
 
@@ -162,12 +174,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Everything of a shard at boot. `corrupt` holds what must be quarantined, by id."""
+    """Everything of a shard at boot. `corrupt` holds what must be quarantined, by id. `line`: as it was last noted."""
 
     snapshots: Sequence[Snapshot]
     corrupt: Mapping[str, SnapshotCorrupt]
     closed: Sequence[Snapshot] = ()
     tapes: Mapping[str, bytes] = field(default_factory=dict)
+    line: Line | None = None
 
 
 class Store(Protocol):
@@ -193,6 +206,9 @@ class Store(Protocol):
 
     def fence(self, shard: str) -> Fence:
         """The shard's fence as it is now (all zero when there is none). Raises StoreUnreachable."""
+
+    def note_line(self, shard: str, line: Line) -> None:
+        """Note the line of owners, for whoever loads the shard next. Raises StoreUnreachable."""
 
     def save(
         self,

@@ -10,7 +10,7 @@ from persistence.lease import Lease, LeaseBoard
 from persistence.messages import ShardTaken
 from persistence.reports import Reports
 from persistence.shard_book import ShardBook, applies, outlived
-from persistence.store import Loaded, Store
+from persistence.store import Line, Loaded, Store
 
 _log = structlog.get_logger("persistence")
 
@@ -81,6 +81,10 @@ class Tenure:
     def load(self, book: ShardBook, failure_log: FailureRecord) -> ShardTaken:
         """Everything of a shard that was taken, with the spilled states that still apply."""
         loaded = self._store.load(book.shard)
+        takeover = self._takeovers.get(book.shard, False)
+        line = _prolonged(loaded.line, book.epoch, takeover=takeover)
+        if line != loaded.line:
+            self._store.note_line(book.shard, line)
         book.learn(loaded)
         spills = self._spills(book, loaded, failure_log)
         # Written again under the new epoch: a keeper that dies while it comes back finds them next time too.
@@ -92,7 +96,8 @@ class Tenure:
             loaded=loaded,
             spills={spill.position_id: spill.state or {} for spill in spills},
             spill_schemas={spill.position_id: spill.schema for spill in spills},
-            takeover=self._takeovers.get(book.shard, False),
+            takeover=takeover,
+            unbroken_since=line.since,
         )
 
     def _spills(self, book: ShardBook, loaded: Loaded, failure_log: FailureRecord) -> list[Failure]:
@@ -116,3 +121,15 @@ class Tenure:
                 stale.append(spill)
         self._reports.discarded(book.shard, book.epoch, stale)
         return found
+
+
+def _prolonged(noted: Line | None, epoch: int, *, takeover: bool) -> Line:
+    """The line of owners up to this epoch. What was noted by another epoch than the one before says nothing: a release
+    that knows of no lines, say, has owned the shard since.
+    """
+    if takeover:
+        return Line(since=epoch, until=epoch)
+    if noted is not None and noted.until in (epoch - 1, epoch):
+        return Line(since=noted.since, until=epoch)
+    # Only of the one before it is known that it was the only one.
+    return Line(since=max(1, epoch - 1), until=epoch)

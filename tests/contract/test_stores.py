@@ -20,6 +20,7 @@ from persistence.redis_store import RedisStore
 from persistence.store import (
     Change,
     LeaseHeld,
+    Line,
     Outcome,
     Snapshot,
     SnapshotConflict,
@@ -302,6 +303,18 @@ def test_what_was_saved_is_loaded(world: World) -> None:
     assert list(loaded.snapshots) == [snapshot]
     assert loaded.tapes == {"BTC/USDT:USDT": b"\x00tape"}
     assert store.read(SHARD, "nobody") is None
+
+
+def test_the_line_of_owners_is_loaded_as_it_was_noted(world: World) -> None:
+    """It is a note beside the fence: it moves nothing, and there is none before the first."""
+    store = world.store()
+    take(store)
+    assert store.load(SHARD).line is None
+    before = store.fence(SHARD)
+    for line in (Line(since=1, until=1), Line(since=1, until=2)):
+        store.note_line(SHARD, line)
+        assert world.store().load(SHARD).line == line
+    assert store.fence(SHARD) == before
 
 
 def test_versions_grow_by_one(world: World) -> None:

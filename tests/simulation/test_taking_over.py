@@ -8,6 +8,7 @@ import pykka
 import pytest
 
 from actors.domain.model import OrderKind
+from actors.recovery import Recovery
 from actors.runtime.base import Ping, Ref, tell
 from actors.traffic import BeginRecovery, MarketPrice, SendOrder
 from actors.venues.base import OrderRequest
@@ -98,7 +99,7 @@ def test_the_restart_of_a_keeper_that_is_proven_dead_leaves_its_stop(tmp_path: P
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nor_do_many_restarts_in_a_row(tmp_path: Path, seed: int) -> None:
-    """Nothing happens in between, and the same order rests on: each life leaves its mark in what is stored."""
+    """Nothing happens in between, and the same order rests on: the shard knows that each owner was the only one."""
     keeper = opened(tmp_path, seed)
     before = keeper.resting()
     for _ in range(4):
@@ -120,6 +121,30 @@ def test_a_new_owner_that_dies_before_it_replaced_leaves_that_to_its_successor(t
     keeper.crash()
     keeper.start()
     keeper.run(10)
+    assert [order_id for order_id, _ in partials] == [keeper.order_id("target-1")]
+    assert old not in partials[0][1]
+    assert old not in keeper.resting()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_actor_that_fails_before_it_replaced_leaves_that_to_its_next_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """What is stored is a former owner's: the actor that comes back from it replaces the stop all the same."""
+    keeper = owing(tmp_path, seed)
+    step_alone(keeper, 60610)
+    partials = watched_partials(keeper)
+    (old,) = keeper.resting()
+    begin, failures = Recovery.begin, iter([True])
+
+    def fail_once(recovery: Recovery, message: BeginRecovery) -> None:
+        if next(failures, False):
+            raise RuntimeError("for the test")
+        begin(recovery, message)
+
+    monkeypatch.setattr(Recovery, "begin", fail_once)
+    keeper.boot(owner="keeper-2", trust_the_dead=False)
+    keeper.run(30, failures=1)
     assert [order_id for order_id, _ in partials] == [keeper.order_id("target-1")]
     assert old not in partials[0][1]
     assert old not in keeper.resting()

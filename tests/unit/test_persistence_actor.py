@@ -175,6 +175,32 @@ def test_a_save_is_answered_with_its_version(keeper: Keeper) -> None:
     assert keeper.stored().state == {"change": 1}
 
 
+def test_the_line_of_owners_goes_on_while_each_is_the_only_one() -> None:
+    """Restarts of keepers that are proven dead prolong it; one that nobody vouches for begins it anew."""
+    server = MemoryServer()
+    lives = [Keeper(server, owner=f"me-{number}", dead_owner=lambda _: True) for number in range(5)]
+    taken = [life.take() for life in lives]
+    assert [(each.takeover, each.unbroken_since) for each in taken] == [(False, 1)] * 5
+    another = Keeper(server, owner="you", dead_owner=lambda _: False)
+    another.freeze(3600)
+    assert (found := another.take()).takeover
+    assert found.unbroken_since == 6
+    after = Keeper(server, owner="you-2", dead_owner=lambda _: True, seconds=another.seconds)
+    assert (found := after.take()).unbroken_since == 6
+    assert not found.takeover
+
+
+def test_a_line_with_a_gap_says_less() -> None:
+    """An owner that noted nothing came in between: of those before the last one nobody knows whether they are dead."""
+    server = MemoryServer()
+    for number in range(4):
+        Keeper(server, owner=f"me-{number}", dead_owner=lambda _: True).take()
+    MemoryStore(newest_schema=1, now=lambda: 1000.0, server=server).take(SHARD, "old", 10.0, dead_owner="me-3")
+    assert Keeper(server, owner="me-5", dead_owner=lambda _: True).take().unbroken_since == 5
+    server.shard(SHARD).line = b"rubbish"
+    assert Keeper(server, owner="me-6", dead_owner=lambda _: True).take().unbroken_since == 6
+
+
 def test_saves_in_the_mailbox_travel_together(keeper: Keeper) -> None:
     """Group commit: one transaction for everything that waits, the newest state per position, every event."""
     before = keeper.writes

@@ -5,7 +5,16 @@ Part of the supervisor, used on its thread alone. A refusal is definite: nothing
 
 from actors.directory import Published
 from actors.domain.model import Phase
-from actors.messages import AmendRequest, CloseRequest, Opened, OpenRequest, Refusal
+from actors.domain.symbols import matching
+from actors.messages import (
+    AmendRequest,
+    CloseRequest,
+    Opened,
+    OpenRequest,
+    Refusal,
+    SlotAnswer,
+    SlotQuestion,
+)
 from actors.roster import Managed, Roster
 from actors.runtime.base import tell
 from actors.traffic import AlsoAnswer, BeginOpening
@@ -82,12 +91,40 @@ class Admission:
         else:
             request.reply.set(Refusal(code="not_ready", message="the position is being restarted; try again"))
 
-    def _slot_refusal(self, request: OpenRequest) -> Refusal | None:
+    def on_slot_question(self, question: SlotQuestion) -> None:
+        """Say who holds the slot that is meant."""
+        account = self._roster.accounts.get(question.account)
+        if account is None:
+            names = ", ".join(self._roster.accounts)
+            text = f"account: there is no account {question.account}; configured: {names}"
+            question.reply.set(Refusal(code="unknown_account", message=text, field="account"))
+            return
+        if not account.resumed:
+            text = f"account {question.account} is not reconciled yet; try again soon"
+            question.reply.set(Refusal(code="not_ready", message=text))
+            return
+        known = sorted(instrument.symbol for instrument in account.venue.instruments())
+        found = matching(question.symbol, known)
+        if len(found) == 1:
+            holder = self._holder(question.account, found[0])
+            question.reply.set(SlotAnswer(symbol=found[0], position_id=holder or ""))
+            return
+        text = f"symbol: {question.symbol} is not traded on account {question.account}; it has {_some(known)}"
+        if found:
+            text = f"symbol: {question.symbol} may be {' or '.join(found)}; write it so"
+        code = "ambiguous_symbol" if found else "unknown_symbol"
+        question.reply.set(Refusal(code=code, message=text, field="symbol"))
+
+    def _holder(self, account: str, symbol: str) -> str | None:
+        """The position that holds a slot."""
         for position_id, managed in self._roster.managed.items():
-            if (managed.account, managed.symbol) != (request.account, request.symbol) or position_id.startswith(
-                "preview:"
-            ):
-                continue
+            if (managed.account, managed.symbol) == (account, symbol) and not position_id.startswith("preview:"):
+                return position_id
+        return None
+
+    def _slot_refusal(self, request: OpenRequest) -> Refusal | None:
+        position_id = self._holder(request.account, request.symbol)
+        if position_id is not None:
             published = self._roster.parts.directory.positions.get(position_id)
             position = published.position if published else None
             if position is not None and position.phase is Phase.CLOSING:

@@ -111,6 +111,11 @@ class PublishedPositions(MutableMapping[str, Published]):
         """Every position of one moment, up to now."""
         return [self._present(published) for published in list(self._all.values())]
 
+    def closed(self) -> list[Published]:
+        """The closed ones that are still shown."""
+        found = (self._all.get(name) for name in list(self._closed))
+        return [published for published in found if published is not None]
+
     def acknowledged(self, name: str) -> Published | None:
         """One position as its last acknowledgement left it."""
         return self._all.get(name)

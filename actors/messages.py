@@ -62,6 +62,15 @@ class AmendRequest:
     act_now: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotQuestion:
+    """Who holds a slot? `symbol` is ccxt's spelling or TradingView's (`BINANCE:BTCUSDT.P`)."""
+
+    account: str
+    symbol: str
+    reply: Reply
+
+
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
@@ -94,6 +103,14 @@ class Amended:
     """The position under its new revision."""
 
     published: Published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotAnswer:
+    """The slot's symbol as we write it, and the id of the position that holds it; "" when nobody does."""
+
+    symbol: str
+    position_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,4 +152,6 @@ __all__ = [
     "Previewed",
     "Ref",
     "Refusal",
+    "SlotAnswer",
+    "SlotQuestion",
 ]

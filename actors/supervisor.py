@@ -15,7 +15,7 @@ from actors.admission import Admission
 from actors.casualties import Casualties
 from actors.comebacks import Comebacks
 from actors.domain.schema import SCHEMA, load
-from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest
+from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest, SlotQuestion
 from actors.roster import LOGGED_ONE_BY_ONE, Account, Managed, Roster, SupervisorParts
 from actors.runtime.base import tell
 from actors.stored_tapes import taken_of
@@ -84,6 +84,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._admission.on_open(message)
             case CloseRequest() | AmendRequest():
                 self._admission.on_command(message)
+            case SlotQuestion():
+                self._admission.on_slot_question(message)
             case OpeningEnded():
                 self._on_opening_ended(message)
             case Recovered():

@@ -158,7 +158,7 @@ def read_open(body: dict[str, Any], plans: Mapping[str, Plan]) -> dict[str, Any]
     foreign = fields.choice("foreign_orders", ("keep", "cancel"))
     if foreign and not adopt:
         fields.fault("contradiction", "foreign_orders", "foreign_orders only has a meaning with adopt; leave it out")
-    plan = _read_plan(fields, plans)
+    plan = read_plan(fields, plans)
     values = {
         "account": fields.text("account", required=True),
         "symbol": fields.text("symbol", required=True),
@@ -186,7 +186,8 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
 
-def _read_plan(fields: Fields, plans: Mapping[str, Plan]) -> Plan | None:
+def read_plan(fields: Fields, plans: Mapping[str, Plan]) -> Plan | None:
+    """The plan of a body: a name, or a plan as an object; `runner` without one."""
     value = fields.body.get("plan", "runner")
     if value is None:
         value = "runner"

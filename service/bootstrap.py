@@ -206,6 +206,7 @@ class Application:
             plans=config.plans,
             events=self.events,
             token=config.http.token,
+            webhook_secret=config.webhooks.secret,
         )
         self.http = HttpServer(app, config.http.host, config.http.port, self.events)
         self.http.start()

@@ -33,6 +33,13 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhooksConfig:
+    """The secret that a webhook's body must name; without one no webhook is taken."""
+
+    secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WalkConfig:
     """A simulated symbol. Volatility and drift are annual fractions; waypoints are (seconds since the start, price)."""
 
@@ -110,11 +117,12 @@ class Config:
     http: HttpConfig
     accounts: Mapping[str, AccountConfig]
     plans: Mapping[str, Plan]
+    webhooks: WebhooksConfig = field(default_factory=WebhooksConfig)
     path: Path | None = None
 
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be logged."""
-        found = [self.http.token]
+        found = [self.http.token, self.webhooks.secret]
         for account in self.accounts.values():
             live = account.live
             if live is not None:

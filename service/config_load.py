@@ -94,7 +94,7 @@ def _anchor(values: dict[str, Any], base: Path) -> None:
     """Make the file's own paths absolute, before the environment's are laid over them."""
     if isinstance(values.get("data_dir"), str) and values["data_dir"]:
         values["data_dir"] = str(base / values["data_dir"])
-    tables = [values.get("http"), *_tables(values.get("accounts"))]
+    tables = [values.get("http"), values.get("webhooks"), *_tables(values.get("accounts"))]
     for table in tables:
         if not isinstance(table, dict):
             continue

@@ -9,11 +9,12 @@ from actors.domain.errors import PlanRefused
 from actors.domain.model import Plan
 from actors.domain.plans import RUNNER, parse_plan
 from persistence.address import parse_address
-from service.config import DEFAULT_PORT, AccountConfig, Config, HttpConfig, RedisConfig
+from service.config import DEFAULT_PORT, AccountConfig, Config, HttpConfig, RedisConfig, WebhooksConfig
 from service.config_accounts import parse_account
 from service.config_reader import Section
 from service.hosts import is_loopback
 
+SHORTEST_SECRET: Final = 16
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -27,6 +28,7 @@ def parse_config(values: Mapping[str, Any], problems: list[str], path: Path | No
         http=_http(top.table("http")),
         accounts=_accounts(top.table("accounts")),
         plans=_plans(top.table("plans")),
+        webhooks=_webhooks(top.table("webhooks")),
         path=path,
     )
     top.finish()
@@ -64,6 +66,17 @@ def _http(section: Section | None) -> HttpConfig:
             "host", f"{host} can be reached from other machines: set EXITKEEPER_HTTP__TOKEN, or listen on 127.0.0.1"
         )
     return HttpConfig(host=host, port=DEFAULT_PORT if port is None else port, token=token)
+
+
+def _webhooks(section: Section | None) -> WebhooksConfig:
+    if section is None:
+        return WebhooksConfig()
+    secret = section.secret("secret")
+    section.finish()
+    if secret is not None and (len(secret) < SHORTEST_SECRET or not secret.isprintable()):
+        # It is all that stands between the internet and an order, and travels in texts that people paste.
+        section.problem("secret", f"must be at least {SHORTEST_SECRET} printable characters; make up a random one")
+    return WebhooksConfig(secret=secret)
 
 
 def _accounts(section: Section | None) -> Mapping[str, AccountConfig]:

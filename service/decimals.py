@@ -22,6 +22,12 @@ def parse_decimal(value: object) -> Decimal:
         if abs(value) >= 10**MAX_DIGITS:
             raise ValueError(f"has more than {MAX_DIGITS} digits")
         return Decimal(value)
+    if isinstance(value, Decimal):
+        # From JSON that is read exactly. Written out only where it is short: 1e999999 has a million digits.
+        if value.is_finite() and abs(value.adjusted()) <= MAX_DIGITS:
+            value = format(value, "f")
+        else:
+            raise ValueError(f"has more than {MAX_DIGITS} digits on one side of the point")
     if isinstance(value, str):
         if _PLAIN.fullmatch(value):
             return Decimal(value)

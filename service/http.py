@@ -24,6 +24,7 @@ from service.http_ask import Api
 from service.http_docs import docs_page
 from service.http_guard import Guard
 from service.http_models import SENT
+from service.webhooks import webhooks_router
 
 TITLE = "Exitkeeper"
 DESCRIPTION = (
@@ -40,6 +41,7 @@ def create_app(
     plans: Mapping[str, Plan],
     events: EventHub,
     token: str | None = None,
+    webhook_secret: str | None = None,
     now: Callable[[], int] | None = None,
     answer_seconds: float = 5.0,
 ) -> FastAPI:
@@ -59,7 +61,13 @@ def create_app(
     app = FastAPI(
         title=TITLE, description=DESCRIPTION, version=_version(), docs_url=None, redoc_url=None, openapi_url=None
     )
-    for router in (changes_router(api), reading_router(api), events_router(api), state_router(api)):
+    for router in (
+        changes_router(api),
+        reading_router(api),
+        events_router(api),
+        webhooks_router(api, webhook_secret),
+        state_router(api),
+    ):
         app.include_router(router)
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_error)

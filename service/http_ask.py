@@ -55,20 +55,20 @@ class Api:
     answer_seconds: float = 5.0
     waiting: int = field(default=0)
 
-    async def ask(self, message: Callable[[LoopReply], object], *, unknown: str) -> Any:
+    async def ask(self, message: Callable[[LoopReply], object], *, unknown: str, seconds: float | None = None) -> Any:
         """Ask the supervisor. Raises ApiError: 503 when it was surely not asked, 504 (`unknown`) when it is silent."""
+        seconds = self.answer_seconds if seconds is None else seconds
         if self.directory.draining:
             raise unavailable("not_ready", "the service is shutting down; ask again once it is back")
-        return await self._ask(
-            self.supervisor, message, ApiError(504, "unknown", f"no answer within {self.answer_seconds:g} s; {unknown}")
-        )
+        silence = ApiError(504, "unknown", f"no answer within {seconds:.3g} s; {unknown}")
+        return await self._ask(self.supervisor, message, silence, seconds)
 
     async def read(self, message: Callable[[LoopReply], object]) -> Any:
         """Ask the store's actor for something to read: nothing can be half done, so silence is plain unavailability."""
         silence = unavailable("storage", f"the store did not answer within {self.answer_seconds:g} s; ask again")
-        return await self._ask(self.persistence, message, silence)
+        return await self._ask(self.persistence, message, silence, self.answer_seconds)
 
-    async def _ask(self, ref: Ref, message: Callable[[LoopReply], object], silence: ApiError) -> Any:
+    async def _ask(self, ref: Ref, message: Callable[[LoopReply], object], silence: ApiError, seconds: float) -> Any:
         if self.waiting >= MAX_WAITING:
             raise ApiError(
                 429, "too_many_requests", "too many requests are waiting; slow down", headers={"Retry-After": "1"}
@@ -78,7 +78,7 @@ class Api:
         try:
             if not tell(ref, message(reply)):
                 raise unavailable("not_ready", "the service is starting or stopping; ask again")
-            return await reply.wait(self.answer_seconds)
+            return await reply.wait(seconds)
         except TimeoutError:
             raise silence from None
         finally:

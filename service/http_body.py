@@ -27,13 +27,17 @@ class _Duplicate(ValueError):
     """A name that an object has twice."""
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The request's JSON object; an empty body is an empty object. Raises ApiError (400, 413, 422)."""
+async def read_object(request: Request, *, exact: bool = False) -> dict[str, Any]:
+    """The request's JSON object; an empty body is an empty object. Raises ApiError (400, 413, 422).
+
+    `exact` reads numbers with a point as Decimal; without it they are floats, which are refused where a price is due.
+    """
     raw = await _read_body(request)
     if not raw.strip():
         return {}
+    number = Decimal if exact else float
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant, parse_float=number)
     except UnicodeDecodeError:
         raise ApiError(400, "malformed_json", "the body is not UTF-8 text; send JSON in UTF-8") from None
     except _Duplicate as error:

@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.hosts import is_loopback
 from service.http_answers import ApiError, error_answer
 
-# Probes of a container platform carry no token, and the description of the API holds no secret.
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+# Probes of a container platform carry no token, and the description of the API holds no secret. A webhook cannot send
+# a header: its secret is in the body.
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/v1/webhooks/tradingview"})
 
 _log = structlog.get_logger()
 

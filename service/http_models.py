@@ -65,6 +65,27 @@ class PlanBody(BaseModel):
     act_now: bool = False
 
 
+class WebhookBody(Sent):
+    """A TradingView alert. Numbers are read as exact decimals, whether they are strings or not."""
+
+    secret: str = Field(description="EXITKEEPER_WEBHOOKS__SECRET")
+    action: Literal["enter_long", "enter_short", "exit_long", "exit_short", "close", "buy", "sell"]
+    symbol: str = Field(max_length=64, examples=["BINANCE:BTCUSDT.P", "BTC/USDT:USDT"])
+    quantity: str | float | None = Field(None, description="Required to enter; of an exit, how much to close at most")
+    market_position: Literal["long", "short", "flat"] | None = Field(None, description="Required with buy and sell")
+    price: str | float | None = Field(None, description="Only recorded")
+    plan: str | dict[str, Any] | None = Field("runner", description="The name of a plan, or a plan")
+    account: str | None = Field(None, max_length=64, description="Needed where there are several")
+    signal_id: str | int | None = Field(None, description="Of two with the same one acts; without it the same body")
+    timestamp: str | float | None = Field(
+        None, description="RFC 3339, or seconds since 1970; required for live accounts"
+    )
+    max_lag: str | float | None = Field(None, description="How many seconds old a signal may be; 60 if absent")
+    on_opposite: Literal["refuse", "close", "reverse"] | None = Field(
+        None, description="What an entry does when the other side is held: refuse (default), close it, or reverse"
+    )
+
+
 class TargetView(BaseModel):
     """One target."""
 
@@ -177,6 +198,14 @@ class CloseAnswer(BaseModel):
     quantity: str
 
 
+class WebhookAnswer(BaseModel):
+    """What became of a signal, and the position it concerns."""
+
+    result: Literal["opened", "closing", "repeated", "nothing_to_do"]
+    leg: str | None = Field(description="The closing leg, where the signal closes")
+    position: PositionView | None
+
+
 class FeedView(BaseModel):
     """The latest prices of one symbol."""
 
@@ -250,7 +279,7 @@ class ErrorAnswer(BaseModel):
     faults: list[ErrorBody] = Field(default_factory=list)
 
 
-SENT = (OpenBody, CloseBody, PlanBody)
+SENT = (OpenBody, CloseBody, PlanBody, WebhookBody)
 
 
 def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

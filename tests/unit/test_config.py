@@ -263,3 +263,16 @@ def test_a_shared_ledger_and_a_control_file_are_relative_to_the_file(tmp_path: P
 def test_a_ledger_or_control_file_that_cannot_work_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     """A lockstep of two processes above all."""
     assert problem in problems(tmp_path, PAPER + WALK + text)
+
+
+def test_a_webhook_secret_must_be_worth_the_name(tmp_path: Path) -> None:
+    """From the environment or a file, long enough, hidden in every text."""
+    secret = "0123456789abcdef"  # noqa: S105
+    config = read(tmp_path, "", EXITKEEPER_WEBHOOKS__SECRET=secret)
+    assert config.webhooks.secret == secret
+    assert secret in config.secrets()
+    assert secret not in repr(config)
+    assert read(tmp_path, "").webhooks.secret is None
+    assert "webhooks.secret" in problems(tmp_path, "", EXITKEEPER_WEBHOOKS__SECRET="too-short")  # noqa: S106
+    (tmp_path / "hook").write_text(secret + "\n", encoding="utf-8")
+    assert read(tmp_path, '[webhooks]\nsecret_file = "hook"\n').webhooks.secret == secret

@@ -6,6 +6,7 @@ Part of the supervisor, used on its thread alone. A refusal is definite: nothing
 from actors.directory import Published
 from actors.domain.model import Phase
 from actors.domain.symbols import matching
+from actors.managed import PREVIEW, Managed
 from actors.messages import (
     AmendRequest,
     CloseRequest,
@@ -15,7 +16,7 @@ from actors.messages import (
     SlotAnswer,
     SlotQuestion,
 )
-from actors.roster import Managed, Roster
+from actors.roster import Roster
 from actors.runtime.base import tell
 from actors.traffic import AlsoAnswer, BeginOpening
 
@@ -51,7 +52,7 @@ class Admission:
             request.reply.set(taken)
             return
         self._previews += request.preview
-        name = f"preview:{self._previews}" if request.preview else request.id
+        name = f"{PREVIEW}{self._previews}" if request.preview else request.id
         managed = Managed(account=request.account, symbol=request.symbol, ref=None, digest=request.digest, opening=True)
         self._roster.managed[name] = managed
         tell(self._roster.spawn_position(name, managed), BeginOpening(request=request))
@@ -106,7 +107,7 @@ class Admission:
         known = sorted(instrument.symbol for instrument in account.venue.instruments())
         found = matching(question.symbol, known)
         if len(found) == 1:
-            holder = self._holder(question.account, found[0])
+            holder = self._roster.managed.holder(question.account, found[0])
             question.reply.set(SlotAnswer(symbol=found[0], position_id=holder or ""))
             return
         text = f"symbol: {question.symbol} is not traded on account {question.account}; it has {_some(known)}"
@@ -115,15 +116,8 @@ class Admission:
         code = "ambiguous_symbol" if found else "unknown_symbol"
         question.reply.set(Refusal(code=code, message=text, field="symbol"))
 
-    def _holder(self, account: str, symbol: str) -> str | None:
-        """The position that holds a slot."""
-        for position_id, managed in self._roster.managed.items():
-            if (managed.account, managed.symbol) == (account, symbol) and not position_id.startswith("preview:"):
-                return position_id
-        return None
-
     def _slot_refusal(self, request: OpenRequest) -> Refusal | None:
-        position_id = self._holder(request.account, request.symbol)
+        position_id = self._roster.managed.holder(request.account, request.symbol)
         if position_id is not None:
             published = self._roster.parts.directory.positions.get(position_id)
             position = published.position if published else None

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from actors.domain.model import Position
-from actors.roster import BACKOFF_SECONDS, RESTART_WINDOW_SECONDS, Managed, Roster
+from actors.managed import Managed
+from actors.roster import BACKOFF_SECONDS, RESTART_WINDOW_SECONDS, Roster
 from actors.runtime.base import tell
 from actors.traffic import ActorFailed, BeginRecovery, EnsureStop, Respawn, Restarted, SlotFreed, Unregister
 from persistence.messages import ReadSnapshot, SnapshotRead

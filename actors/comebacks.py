@@ -9,7 +9,8 @@ reached, say, gives its place up: it is not in the way of the others.
 from collections import deque
 from dataclasses import dataclass, replace
 
-from actors.roster import Managed, Roster
+from actors.managed import Managed
+from actors.roster import Roster
 from actors.runtime.base import tell
 from actors.traffic import BeginRecovery, ComebacksDue
 

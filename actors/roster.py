@@ -15,6 +15,7 @@ from actors.domain.schema import load
 from actors.feeds import Feed, Feeds
 from actors.gateway import GatewayActor
 from actors.gateway_parts import GatewayParts
+from actors.managed import Managed, ManagedPositions
 from actors.position import PositionActor
 from actors.position_parts import PositionParts
 from actors.runtime.base import Ref, Runtime, tell
@@ -82,19 +83,6 @@ class Account:
         return BACKOFF_SECONDS[min(len(self.failures), len(BACKOFF_SECONDS)) - 1]
 
 
-@dataclass(slots=True)
-class Managed:
-    """One position's actor, and its restarts."""
-
-    account: str
-    symbol: str
-    ref: Ref | None
-    digest: str = ""
-    opening: bool = False
-    restarts: list[float] = field(default_factory=list)
-    quarantined: bool = False
-
-
 class Roster:
     """The accounts and positions of this keeper."""
 
@@ -114,7 +102,7 @@ class Roster:
         self._of_shard: dict[str, list[Account]] = {}
         for account in self.accounts.values():
             self._of_shard.setdefault(account.settings.shard, []).append(account)
-        self.managed: dict[str, Managed] = {}
+        self.managed = ManagedPositions()
         self.draining = False
         self.log = structlog.get_logger()
 

@@ -15,8 +15,9 @@ from actors.admission import Admission
 from actors.casualties import Casualties
 from actors.comebacks import Comebacks
 from actors.domain.schema import SCHEMA, load
+from actors.managed import Managed
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest, SlotQuestion
-from actors.roster import LOGGED_ONE_BY_ONE, Account, Managed, Roster, SupervisorParts
+from actors.roster import LOGGED_ONE_BY_ONE, Account, Roster, SupervisorParts
 from actors.runtime.base import tell
 from actors.stored_tapes import taken_of
 from actors.traffic import (

@@ -60,6 +60,7 @@ class Mailbox:
         self._simulator = simulator
         self.envelopes: deque[Envelope[Any]] = deque()
         self.actor: Simulated | None = None
+        self.group = ""
         self.started = False
         self.allowed = 0
         self.place: int | None = None  # where it stands among the ready, so that leaving them takes no search

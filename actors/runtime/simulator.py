@@ -5,6 +5,9 @@ The same seed gives the same order: nothing depends on urns, hashes or the machi
     run(), step(), reply().get()
       └─ a turn: any actor with a message may be next, and handles one; a fresh one runs `on_start`
            └─ when no actor has a message, the clock jumps to the next timer
+
+Actors belong to groups, as processes do: whoever an actor spawns is of its group. A group can vanish alone, or stand
+still while the others go on, even in the middle of a turn.
 """
 
 import random
@@ -40,7 +43,8 @@ class Simulator:
 
     Time passes only between turns, when nobody has a message; with `turn_micros`, each turn also takes up to so many
     microseconds, so that timers come between messages. `failures` holds what actors raised, as (class name, exception):
-    pykka itself only logs it. Not thread-safe.
+    pykka itself only logs it. What is spawned outside of a turn is of the group that `group` names then. Not
+    thread-safe.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Simulator:
         self.before_turn = before_turn
         self.failures: list[tuple[str, BaseException]] = []
         self.turn_is_void = False
+        self.group = ""
+        self._still: set[object] = set()
         self._random = random.Random(seed)
         self._turn_micros = turn_micros
         self._clock = VirtualClock(start)
@@ -119,13 +125,48 @@ class Simulator:
                 return until is None or until()
         raise RunawaySimulation(f"not done after {limit} turns")
 
-    def crash(self) -> None:
-        """Let every actor vanish, with mailboxes and timers; no hook runs. New actors go on in the same virtual time.
+    def crash(self, group: str | None = None) -> None:
+        """Let every actor (of a group) vanish, with mailboxes and timers; no hook runs. New ones go on in virtual time.
 
-        Inside a turn it also ends that turn at this line. Futures still waiting are never answered.
+        Inside a turn of one of them it also ends that turn at this line. Futures still waiting are never answered.
         """
-        self._vanish()
-        if self._running is not None:
+        self._vanish(group)
+        if self._running is not None and self._running.actor_inbox.actor is None:
+            self.turn_is_void = True
+            raise TurnOver
+
+    @property
+    def running(self) -> pykka.Actor | None:
+        """Whose turn it is now, None between turns."""
+        return self._running
+
+    def group_of(self, actor: pykka.Actor) -> str:
+        """The group of an actor of this simulator."""
+        return actor.actor_inbox.group if isinstance(actor, Simulated) else ""
+
+    def stand_still(self, seconds: float, who: "str | pykka.Actor") -> None:
+        """A group, or one actor, takes no turns for so long, while the others go on.
+
+        Inside one of its turns, that turn stands still at this line; it ends there if its actor vanishes meanwhile.
+        Time passes for everybody: what was told to it meanwhile is in its mailbox afterwards.
+        """
+        running, self._running = self._running, None
+        was_still = who in self._still
+        self._still.add(who)
+        try:
+            self.run(for_seconds=seconds)
+        except BaseException as error:
+            if running is None:
+                raise
+            # An actor might swallow it; the run must fail all the same.
+            self._running = running
+            self.abort(error)
+            raise TurnOver from error
+        finally:
+            self._running = running
+            if not was_still:
+                self._still.discard(who)
+        if running is not None and running.actor_inbox.actor is None:
             self.turn_is_void = True
             raise TurnOver
 
@@ -135,6 +176,7 @@ class Simulator:
         """Take in an actor that pykka has made and registered."""
         self._actors[actor.actor_urn] = actor
         actor.actor_inbox.actor = actor
+        actor.actor_inbox.group = self.group if self._running is None else self._running.actor_inbox.group
         self.ready(actor.actor_inbox)
 
     def ready(self, mailbox: Mailbox) -> None:
@@ -166,13 +208,13 @@ class Simulator:
     def _step(self, deadline: int | None) -> bool:
         self._refuse_to_block()
         self._clock.tell_due()
-        while not self._ready:
+        while not (ready := self._may_be_next()):
             due = self._clock.timers.next_due()
             if due is None or (deadline is not None and due > deadline):
                 return False
             self._clock.move_to(due)
             self._clock.tell_due()
-        mailbox = self._ready[self._random.randrange(len(self._ready))]
+        mailbox = ready[self._random.randrange(len(ready))]
         actor = mailbox.actor
         if actor is not None and self.before_turn is not None:
             self.before_turn(actor, mailbox.envelopes[0].message if mailbox.started else None)
@@ -180,6 +222,12 @@ class Simulator:
         if actor is not None and mailbox.actor is actor:
             self._take_turn(actor, mailbox)
         return True
+
+    def _may_be_next(self) -> list[Mailbox]:
+        if not self._still:
+            return self._ready
+        still = self._still
+        return [mailbox for mailbox in self._ready if mailbox.group not in still and mailbox.actor not in still]
 
     def _take_turn(self, actor: Simulated, mailbox: Mailbox) -> None:
         self._running = actor
@@ -206,7 +254,7 @@ class Simulator:
             self.turn_is_void = False
             if mailbox.actor is None:
                 # Clean-up code that ran while the crash unwound the handler may have spawned or armed something.
-                self._vanish()
+                self._vanish(mailbox.group)
         if mailbox.actor is None:
             return
         if actor.actor_stopped.is_set():
@@ -241,9 +289,12 @@ class Simulator:
         self._unready(mailbox)
         del self._actors[actor.actor_urn]
 
-    def _vanish(self) -> None:
+    def _vanish(self, group: str | None) -> None:
         for actor in list(self._actors.values()):
-            pykka.ActorRegistry.unregister(actor.actor_ref)
-            actor.actor_stopped.set()
-            self._forget(actor)
-        self._clock.timers.clear()
+            if group is None or actor.actor_inbox.group == group:
+                pykka.ActorRegistry.unregister(actor.actor_ref)
+                actor.actor_stopped.set()
+                self._forget(actor)
+        # Timers of actors that are gone are passed over when they are due.
+        if not self._actors:
+            self._clock.timers.clear()

@@ -24,7 +24,7 @@ from actors.venues.paper_faults import Faults
 from actors.venues.paper_ledger import AccountRead, OrderRead, PaperExchange
 from actors.venues.paper_settings import MarketSettings, PaperSettings, ReplaySettings, Speed
 from persistence.codec import decode_snapshot
-from persistence.failure_log import MemoryFailureLog
+from persistence.failure_log import FailureRecord, MemoryFailureLog
 from persistence.memory_store import MemoryServer, MemoryStore, ShardData
 from persistence.tape import decode_tape
 from service.bootstrap import House, assemble
@@ -113,7 +113,7 @@ class Keeper:
             market=MarketSettings(symbols={name: ReplaySettings(file=file) for name, file in self.files.items()}),
             speed=speed,
         )
-        self.exchange = WatchedExchange(self.paper)
+        self.exchange = self.open_exchange()
         self.faults = Faults()
         self.server = MemoryServer()
         self.store_class = MemoryStore
@@ -139,6 +139,10 @@ class Keeper:
         self.add_prices(prices, symbol=symbol)
         self.run(seconds)
 
+    def open_exchange(self) -> WatchedExchange:
+        """The exchange, which outlives every keeper."""
+        return WatchedExchange(self.paper)
+
     # -- the keeper's life ---------------------------------------------------------------------------------------------
 
     def boot(self, *, owner: str = "", trust_the_dead: bool = True) -> House:
@@ -147,26 +151,38 @@ class Keeper:
         clock = self.simulator.clock
         self.house = assemble(
             self.simulator,
-            store=self.store_class(
-                newest_schema=SCHEMA,
-                known_fields=known_fields(),
-                now=clock.monotonic,
-                server=self.server,
-                new_write_id=self._write_id(),
-                faults=self._fault,
-            ),
-            failure_log=self.failures,
+            store=self.open_store(),
+            failure_log=self.open_failure_log(),
             accounts=self.account_settings(),
             venues=self.doors(),
             order_tag=ORDER_TAG,
             owner=owner or f"keeper-{self.boots}",
-            dead_owner=(lambda name: name.startswith("keeper-")) if trust_the_dead else None,
+            dead_owner=self.proof_of_death() if trust_the_dead else None,
             publish=self.events.append,
             clock_seconds=clock.monotonic,
             health_seconds=self.health_seconds,
         )
         self.house.boot()
         return self.house
+
+    def open_store(self) -> MemoryStore:
+        """This keeper's client of the store."""
+        return self.store_class(
+            newest_schema=SCHEMA,
+            known_fields=known_fields(),
+            now=self.simulator.clock.monotonic,
+            server=self.server,
+            new_write_id=self._write_id(),
+            faults=self._fault,
+        )
+
+    def open_failure_log(self) -> FailureRecord:
+        """This keeper's failure log."""
+        return self.failures
+
+    def proof_of_death(self) -> Callable[[str], bool]:
+        """Tells whether an owner of a lease is proven dead, where the dead are trusted."""
+        return lambda owner: owner.startswith("keeper-")
 
     def account_settings(self) -> tuple[AccountSettings, ...]:
         """The accounts of this keeper."""

@@ -14,7 +14,7 @@
     epochs_never_fall               neither the fence's nor a snapshot's
     stale_epoch_never_saves         what is written bears the fence's own epoch
     stale_epoch_never_sends         what a former owner sends is not taken
-    decided_is_never_undone         a hit stays hit, a fill stays booked, an armed trail stays armed, closed stays closed
+    decided_is_never_undone         hits, fills, an armed trail and an end stay what they are
     stop_never_loosens              the stored stop moves in the position's favour
     extremes_never_regress          peak, MAE and MFE
     no_actor_fails                  no actor raises, blocks or runs away

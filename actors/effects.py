@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import structlog
+
 from actors.audit import line_of
 from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
 from actors.domain.orders import resting_ids
@@ -11,6 +13,8 @@ from actors.traffic import CancelOrder, LookUpOrder, SendOrder
 
 if TYPE_CHECKING:
     from actors.position import PositionActor
+
+_log = structlog.get_logger()
 
 CONFIRM_SECONDS = 1.0
 
@@ -37,9 +41,11 @@ def tell_notes(actor: "PositionActor", notes: Sequence[Note]) -> None:
     """Write notes into the log and the stream of events."""
     if not notes:
         return
-    parts, log = actor.parts, actor.log
+    parts = actor.parts
+    account, position = parts.account.name, parts.position_id
     for note in notes:
-        line = line_of(note, parts.position_id)
-        write = log.warning if note.alert else log.info
-        write(note.name, **line["fields"])
-        parts.publish({**line, "account": parts.account.name})
+        line = line_of(note, position)
+        write = _log.warning if note.alert else _log.info
+        write(note.name, **{"position": position, "account": account, **line["fields"]})
+        line["account"] = account
+        parts.publish(line)

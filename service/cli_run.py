@@ -64,6 +64,7 @@ def _listen_for_signals() -> threading.Event:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if asked.is_set():
             # What was acknowledged is durable already, so going at once loses nothing but courtesy.
+            logs.flush_waiting()
             os._exit(128 + number)
         asked.set()
 

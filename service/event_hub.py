@@ -35,7 +35,8 @@ class EventHub:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._boot = secrets.token_hex(4)
-        self._events: deque[HubEvent] = deque(maxlen=capacity)
+        # Their numbers follow from their places: most are never looked at.
+        self._events: deque[Mapping[str, Any]] = deque(maxlen=capacity)
         self._count = 0
         self._lock = threading.Lock()
         self._readers: set[Reader] = set()
@@ -43,25 +44,29 @@ class EventHub:
 
     def publish(self, body: Mapping[str, Any]) -> None:
         """Add one event. Never blocks on a reader."""
+        event = dict(body)
         with self._lock:
             self._count += 1
-            self._events.append(HubEvent(f"{self._boot}-{self._count}", self._count, dict(body)))
-            readers = tuple(self._readers)
+            self._events.append(event)
+            readers = tuple(self._readers) if self._readers else ()
         for reader in readers:
             reader.wake()
 
     def after(self, number: int, limit: int = 500) -> tuple[HubEvent, ...]:
         """The oldest kept events after this number."""
         with self._lock:
-            first = self._events[0].number if self._events else self._count + 1
+            first = self._count - len(self._events) + 1
             start = max(0, number + 1 - first)
-            return tuple(itertools.islice(self._events, start, start + limit))
+            found = tuple(itertools.islice(self._events, start, start + limit))
+        return tuple(
+            HubEvent(f"{self._boot}-{count}", count, event) for count, event in enumerate(found, first + start)
+        )
 
     def position_of(self, last_event_id: str) -> tuple[int, bool]:
         """Where to go on after an id: a number, and whether events in between are lost."""
         boot, _, text = last_event_id.partition("-")
         with self._lock:
-            first = self._events[0].number if self._events else self._count + 1
+            first = self._count - len(self._events) + 1
             if boot != self._boot or not (text.isascii() and text.isdigit() and len(text) < 20):
                 return first - 1, True
             number = int(text)

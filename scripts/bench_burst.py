@@ -77,10 +77,9 @@ def burst(built: World) -> tuple[float, float]:
     exchange.executed_at.clear()
     exchange.recording = True
     cpu = time.process_time()
-    exchange.paused = False
-    wait_until(lambda: exchange.ticks > ticks, "the price")
     # The prices after it say nothing new and would only be in the way.
-    exchange.paused = True
+    exchange.one_alone, exchange.paused = True, False
+    wait_until(lambda: exchange.ticks > ticks, "the price")
     began = exchange.played_at
     wanted = built.layout.positions
     wait_until(lambda: len(exchange.executed_at) >= wanted, "every execution")

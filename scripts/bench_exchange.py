@@ -39,6 +39,7 @@ class BenchExchange(WatchedExchange):
         super().__init__(settings)
         self.accepted, self.asked = _Unheard(), _Unheard()
         self.paused = False
+        self.one_alone = False
         self.ticks = 0
         self.played_at = 0.0
         self.recording = False
@@ -54,7 +55,8 @@ class BenchExchange(WatchedExchange):
     def steps(self, ticks: Sequence[Any]) -> Any:
         """Play prices that are due together."""
         play: Any = vars(WatchedExchange.__mro__[1])["steps"]
-        return self._timed(lambda: play(self, ticks))
+        due = ticks[:1] if self.one_alone else ticks
+        return self._timed(lambda: play(self, due))
 
     def _timed(self, play: Any) -> Any:
         """Unless the market pauses: the exchange's actor tries again a second later."""
@@ -62,6 +64,8 @@ class BenchExchange(WatchedExchange):
             raise sqlite3.OperationalError("the market pauses")
         played = play()
         self.played_at = time.perf_counter()
+        # At once, here: whoever looks from another thread may come after the next price.
+        self.paused = self.one_alone
         self.ticks += played[0]
         return played
 

@@ -81,6 +81,6 @@ def advance(position: Position, event: Event) -> tuple[Position, tuple[Effect, .
     _RULES[type(event)](step, event)
     # A report may be older than what is known already; what is decided now is not decided in the past.
     work(step, max(event.at, position.updated_at))
-    if step.position is not step.before and step.position != position:
+    if step.made_a_difference:
         with_updated(step, event.at)
-    return step.position, tuple(step.effects)
+    return step.finish(), tuple(step.effects)

@@ -133,7 +133,7 @@ def book_trade(step: Step, intent: Intent, trade: Trade) -> bool:
     number = number_of(leg)
     if number:
         step.change_target(number, filled=step.target(number).filled + trade.quantity)
-    if intent.resident and step.position.closing_reason is None:
+    if intent.resident and step.now.closing_reason is None:
         # The venue has fired our stop: its source has reached the trigger price at least, a price that we may never
         # be told, and from here on everything that remains is on its way out.
         if intent.trigger_price is not None:
@@ -151,7 +151,7 @@ def book_external(step: Step, leg: str, reason: Reason, trade: Trade) -> bool:
 
 
 def _add_fill(step: Step, leg: str, reason: Reason, trade: Trade) -> bool:
-    position = step.position
+    position = step.now
     known = next((fill for fill in position.fills if fill.trade_id == trade.trade_id), None)
     if known is not None:
         _compare(step, known, trade)
@@ -201,16 +201,17 @@ def _compare(step: Step, known: Fill, trade: Trade) -> None:
 
 
 def _filled_of(step: Step, intent: Intent) -> Decimal:
-    own = (fill.quantity for fill in step.position.fills if fill.client_order_id == intent.client_order_id)
+    own = (fill.quantity for fill in step.now.fills if fill.client_order_id == intent.client_order_id)
     return sum(own, ZERO)
 
 
 def reduce(step: Step, price: Decimal, quantity: Decimal) -> None:
     """Take an executed reduction off what remains and into the gross profit."""
-    position = step.position
-    step.change(remaining=max(ZERO, position.remaining - quantity), realized_pnl=_gross(position))
-    if quantity > position.remaining:
-        over = quantity - position.remaining
+    position = step.now
+    remaining = position.remaining
+    step.change(remaining=max(ZERO, remaining - quantity), realized_pnl=_gross(position))
+    if quantity > remaining:
+        over = quantity - remaining
         step.note("position.overfilled", position.updated_at, alert=True, over=over, price=price)
 
 
@@ -278,14 +279,14 @@ def _take_open(step: Step, intent: Intent, event: OrderReported) -> None:
 def _end_entry(step: Step, intent: Intent, at: Micros) -> None:
     status = IntentStatus.FILLED if intent.filled > 0 else IntentStatus.REFUSED
     step.change_intent(intent.client_order_id, status=status)
-    if intent.filled > 0 and not step.position.entry_complete:
+    if intent.filled > 0 and not step.now.entry_complete:
         complete_entry(step, at)
 
 
 def _end_reduction(step: Step, intent: Intent, event: OrderReported, *, news: bool) -> None:
     """A reduction's order is terminal: whole, or short of what it asked for, which two agreeing reads must confirm."""
     order_id = intent.client_order_id
-    if intent.filled >= intent.quantity or step.position.remaining == 0:
+    if intent.filled >= intent.quantity or step.now.remaining == 0:
         step.change_intent(order_id, status=IntentStatus.FILLED)
         return
     if not short_is_confirmed(step, intent, event, news=news):
@@ -308,7 +309,7 @@ def _end_reduction(step: Step, intent: Intent, event: OrderReported, *, news: bo
 
 def settle_dust(step: Step, at: Micros) -> None:
     """What remains below the minimum after fills is dust: reported, and no longer held against the slot."""
-    position = step.position
+    position = step.now
     too_few = position.remaining < position.instrument.minimum_quantity
     if not too_few and not position.closing_reason:
         return
@@ -326,5 +327,5 @@ def settle_dust(step: Step, at: Micros) -> None:
 
 def with_updated(step: Step, at: Micros) -> None:
     """Stamp the change, never back in time."""
-    if at > step.position.updated_at:
+    if at > step.now.updated_at:
         step.change(updated_at=at)

@@ -29,7 +29,7 @@ ENTRY_RESEND_SECONDS = 60
 
 def work(step: Step, at: Micros) -> None:
     """Bring the orders in line with the state. Does nothing while the position is not reconciled."""
-    position = step.position
+    position = step.now
     if position.phase in (Phase.CLOSED, Phase.QUARANTINED) or position.reconciling:
         return
     if step.census().planned:
@@ -38,14 +38,14 @@ def work(step: Step, at: Micros) -> None:
     if not step.census().exit_live:
         settle_dust(step, at)
     limit_time(step, at)
-    if step.position.closing_reason is not None:
+    if step.now.closing_reason is not None:
         cancel_resting(step)
         _work_full_close(step, at)
     else:
-        work_resting(step, at, may_place=_former_owners_stop(step.position) is None)
+        work_resting(step, at, may_place=_former_owners_stop(step.now) is None)
         if step.census().planned:
             _work_partials(step, at)
-    if step.position.remaining > 0 and step.position.closing_reason is None:
+    if step.now.remaining > 0 and step.now.closing_reason is None:
         _work_resident(step, at)
     _work_end(step, at)
     _set_phase(step)
@@ -53,9 +53,9 @@ def work(step: Step, at: Micros) -> None:
 
 def _work_entry(step: Step, at: Micros) -> None:
     """An entry that is proven not executed goes out again, unless too much time has passed for a market order."""
-    for intent in step.position.intents:
+    for intent in step.now.intents:
         if intent.leg == "entry" and intent.status is IntentStatus.PLANNED:
-            if step.position.closing_reason or at - intent.decided_at > ENTRY_RESEND_SECONDS * MICROS_PER_SECOND:
+            if step.now.closing_reason or at - intent.decided_at > ENTRY_RESEND_SECONDS * MICROS_PER_SECOND:
                 step.change_intent(intent.client_order_id, status=IntentStatus.REFUSED)
                 step.note("order.refused", at, leg="entry", why="not executed in time, and not sent again")
             elif intent.retry_at is None or intent.retry_at <= at:
@@ -109,7 +109,7 @@ def _work_partials(step: Step, at: Micros) -> None:
     What rests for targets is cut down before it, and while it is being cancelled it is in flight: together they would
     reach more than they may.
     """
-    position = step.position
+    position = step.now
     if any(in_flight(i) for i in position.intents if not i.resident and i.leg != "entry"):
         return
     if position.remaining <= 0 or position.disputed or _former_owners_stop(position):
@@ -182,7 +182,7 @@ def trigger_source(position: Position) -> Source:
 
 def _work_resident(step: Step, at: Micros) -> None:
     """Create, verify, cancel: there is never a moment without a stop where the venue allows two."""
-    position = step.position
+    position = step.now
     if position.stop_price is None:
         return
     residents = step.census().residents
@@ -207,7 +207,7 @@ def _work_resident(step: Step, at: Micros) -> None:
 
 
 def _create_resident(step: Step, at: Micros) -> None:
-    position = step.position
+    position = step.now
     if position.stop_price is None:
         return
     number = position.next_resident
@@ -227,10 +227,10 @@ def _create_resident(step: Step, at: Micros) -> None:
 
 def _forget_old_residents(step: Step) -> None:
     """A trail makes many; those that are read back terminal say nothing any more, and the numbers go on."""
-    done = [intent for intent in step.position.intents if intent.resident and intent.status.terminal]
+    done = [intent for intent in step.now.intents if intent.resident and intent.status.terminal]
     gone = {intent.client_order_id for intent in done[:-KEPT_RESIDENTS]}
     if gone:
-        kept = tuple(intent for intent in step.position.intents if intent.client_order_id not in gone)
+        kept = tuple(intent for intent in step.now.intents if intent.client_order_id not in gone)
         step.change(intents=kept)
 
 
@@ -262,9 +262,9 @@ def _retry_due(position: Position, at: Micros) -> bool:
 
 def _work_end(step: Step, at: Micros) -> None:
     """Once nothing remains: cancel what rests, and end when every order is read back terminal."""
-    position = step.position
-    if position.remaining > 0:
+    if step.now.remaining > 0:
         return
+    position = step.position
     entry = next((intent for intent in position.intents if intent.leg == "entry"), None)
     if entry is not None and not entry.ended:
         return
@@ -306,7 +306,7 @@ def _is_runner(position: Position) -> bool:
 
 
 def _set_phase(step: Step) -> None:
-    position = step.position
+    position = step.now
     if position.phase is Phase.CLOSED or not position.entry_complete:
         return
     if position.closing_reason is not None or position.remaining <= ZERO:

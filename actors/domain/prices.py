@@ -41,15 +41,15 @@ from actors.domain.step import Step
 def on_price(step: Step, event: PriceMoved) -> None:
     """Apply one quote."""
     quote = event.quote
-    step.see(_merged(step.position.latest, quote))
-    if not watching(step.position):
+    step.see(_merged(step.now.latest, quote))
+    if not watching(step.now):
         return
-    position = step.position
+    position = step.now
     price = quote.price(position.plan.stop_source, position.side)
     if price is not None:
         take_extremes(step, price, event.at)
         follow_peak(step, price, event.at)
-        stop = step.position.stop_price
+        stop = step.now.stop_price
         if stop is not None and crossed(position.side, price, stop):
             fire_stop(step, event.at, price)
             return
@@ -80,37 +80,42 @@ def _merged(old: Quote | None, new: Quote) -> Quote:
     return changed(new, {name: getattr(old, name) for name in missing})
 
 
-def take_extremes(step: Step, price: Decimal, at: Micros) -> None:
-    """Rule 1: MAE and MFE."""
-    position = step.position
+def take_extremes(step: Step, price: Decimal, at: Micros) -> bool:
+    """Rule 1: MAE and MFE; whether one of them moved."""
+    position = step.now
     entry, mae, mfe = position.entry_price, position.mae, position.mfe
     if entry is None or mae is None or mfe is None:
-        return
+        return False
     if better(position.side, mae.price, price):
         step.change(mae=_excursion(entry, price, at))
     elif better(position.side, price, mfe.price):
         step.change(mfe=_excursion(entry, price, at))
+    else:
+        return False
+    return True
 
 
 def _excursion(entry: Decimal, price: Decimal, at: Micros) -> Excursion:
     return Excursion(price=price, percent=abs(price - entry) / entry * HUNDRED, at=at)
 
 
-def follow_peak(step: Step, price: Decimal, at: Micros) -> None:
-    """Rules 1 and 2: when armed, the peak follows the price and the stop follows the peak."""
-    position = step.position
+def follow_peak(step: Step, price: Decimal, at: Micros) -> bool:
+    """Rules 1 and 2: when armed, the peak follows the price, the stop the peak; whether one of them moved."""
+    position = step.now
     peak = position.peak_price
     if not position.trailing_stop_active or position.trail is None or peak is None:
-        return
-    if better(position.side, price, peak):
+        return False
+    higher = better(position.side, price, peak)
+    if higher:
         step.change(peak_price=price, peak_at=at)
         peak = price
-    step.tighten_stop(trailing_stop(position.side, position.trail, peak, position.plan.atr), Reason.TRAILING_STOP)
+    stop = trailing_stop(position.side, position.trail, peak, position.plan.atr)
+    return step.tighten_stop(stop, Reason.TRAILING_STOP) or higher
 
 
 def fire_stop(step: Step, at: Micros, price: Decimal) -> None:
     """Rule 3: the stop closes all that remains, under the name of what set it where it is."""
-    position = step.position
+    position = step.now
     step.note("position.stop_hit", at, stop_price=position.stop_price, price=price, reason=position.stop_reason.value)
     step.begin_full_close("stop", position.stop_reason)
 
@@ -118,11 +123,11 @@ def fire_stop(step: Step, at: Micros, price: Decimal) -> None:
 def pass_targets(step: Step, price: Decimal, at: Micros) -> None:
     """Rule 4: targets in order; one price may pass several."""
     refresh_target_prices(step, at)
-    for planned in step.position.plan.targets:
+    for planned in step.now.plan.targets:
         target = step.target(planned.number)
-        if target.hit or target.price is None or waits_for_its_fill(step.position, planned, target):
+        if target.hit or target.price is None or waits_for_its_fill(step.now, planned, target):
             continue
-        if reached(step.position.side, price, target.price):
+        if reached(step.now.side, price, target.price):
             hit_target(step, planned, price, at)
 
 
@@ -144,7 +149,7 @@ def has_steps(plan: Plan) -> bool:
 
 def refresh_target_prices(step: Step, at: Micros) -> None:
     """A target that comes closer with time has the price of its present step."""
-    position = step.position
+    position = step.now
     if position.entry_price is None or not has_steps(position.plan):
         return
     prices = target_prices(
@@ -172,7 +177,7 @@ def hit_target(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -
 
 def _owe_leg(step: Step, planned: PlannedTarget, target: Target, at: Micros) -> None:
     """Decide a target's market order. What other decided reductions and orders at rest are for is not its own."""
-    position, leg = step.position, leg_of(planned.number)
+    position, leg = step.now, leg_of(planned.number)
     free = position.remaining - committed(position) - sum(shares(position).values(), ZERO)
     closing = [other.number for other in position.plan.targets if other.close > 0]
     takes_all = bool(closing) and planned.number == closing[-1] and _fractions(position) == 1
@@ -196,7 +201,7 @@ def _fractions(position: Position) -> Decimal:
 
 
 def _move_stop(step: Step, planned: PlannedTarget, at: Micros) -> None:
-    position = step.position
+    position = step.now
     level = planned.then_stop
     if level is None or position.entry_price is None:
         return
@@ -212,11 +217,11 @@ def _move_stop(step: Step, planned: PlannedTarget, at: Micros) -> None:
         targets=prices,
     )
     if step.tighten_stop(stop, stop_reason_of(level, of_target=True)):
-        step.note("position.stop_moved", at, stop_price=stop, reason=step.position.stop_reason.value)
+        step.note("position.stop_moved", at, stop_price=stop, reason=step.now.stop_reason.value)
 
 
 def _arm_trail(step: Step, planned: PlannedTarget, price: Decimal, at: Micros) -> None:
-    position = step.position
+    position = step.now
     trail = planned.then_trail
     if trail is None:
         return
@@ -237,7 +242,7 @@ def limit_time(step: Step, at: Micros) -> None:
 
     A target that the same moment passed goes first, and the time limit takes the rest; a later moment does not wait.
     """
-    position = step.position
+    position = step.now
     limit = position.plan.time_limit_seconds
     if limit is None or position.entered_at is None or not watching(position):
         return

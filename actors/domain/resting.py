@@ -33,7 +33,7 @@ def settle_hits(step: Step, at: Micros) -> None:
 
     Not while a comeback is being reconciled: what filled meanwhile takes effect from the present price on.
     """
-    for planned, target in resting_targets(step.position):
+    for planned, target in resting_targets(step.now):
         if not target.hit and target.filled > 0 and _is_complete(step.position, target):
             _hit_by_fill(step, planned, target, at)
 
@@ -56,7 +56,7 @@ def _hit_by_fill(step: Step, planned: PlannedTarget, target: Target, at: Micros)
 
 def work_resting(step: Step, at: Micros, *, may_place: bool) -> None:
     """Bring the orders at rest in line with the plan and with what remains."""
-    if step.position.remaining <= 0 or not (step.census().limits or _any_at_rest(step.position)):
+    if step.now.remaining <= 0 or not (step.census().limits or _any_at_rest(step.now)):
         return
     if any(len(planned.at) > 1 for planned, _ in resting_targets(step.position)):
         refresh_target_prices(step, at)

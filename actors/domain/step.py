@@ -3,7 +3,8 @@
 `advance` makes one, hands it through the rules, and takes the result out; nothing outlives the transition.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -23,7 +24,7 @@ from actors.domain.model import (
     Source,
     Target,
 )
-from actors.domain.records import builder, changed, field_names, values_of
+from actors.domain.records import changed, copier, maker, values_of
 
 ORDER_TAG_DIGITS = 8
 ORDER_ID_DIGITS = 32
@@ -45,66 +46,87 @@ def retry_after(intent: Intent, at: Micros) -> Micros:
 
 
 _NOBODY = Census(())
-_FIELDS = field_names(Position)
-_PLACES = {name: place for place, name in enumerate(_FIELDS)}
-_INTENTS, _TARGETS = _PLACES["intents"], _PLACES["targets"]
-_values_of = values_of(_FIELDS)
-_build: Callable[[Iterable[Any]], Position] = builder(Position)
+_draft_of: Callable[[Position], Position] = copier(Position)
+_compared = values_of([field.name for field in fields(Position) if field.compare])
+_new_intent, _new_note, _new_submit = maker(Intent), maker(Note), maker(Submit)
+
+
+def _finished(draft: Position) -> Position:
+    draft.__class__ = Position
+    return draft
 
 
 class Step:
     """The working copy of one transition. `before` is what it began with, the latest prices apart.
 
-    Fields change in place, and a position is made of them only when somebody looks at it.
+    `now` is the position under way: whoever keeps it sees every later change. `position` is a value that stays as it
+    is when more is changed, and is made when somebody looks at it. Rules that read and then change ask `now`.
     """
 
+    __slots__ = ("_began", "_census", "_position", "_touched", "effects", "now")
+
     def __init__(self, position: Position) -> None:
-        self.before = position
         self.effects: list[Effect] = []
-        self._values = list(_values_of(position))
+        self.now = position
+        self._began = position
         self._position: Position | None = position
+        self._touched = False
         self._census = _NOBODY
+
+    @property
+    def before(self) -> Position:
+        """What the step began with, with the latest prices where nothing else was changed."""
+        return self._began if self._touched else self.position
 
     @property
     def position(self) -> Position:
         """What the position is by now; it stays as it is when more is changed."""
         found = self._position
         if found is None:
-            found = self._position = _build(self._values)
+            found = self._position = _finished(_draft_of(self.now))
         return found
 
     def change(self, **fields: Any) -> None:
-        """Set fields of the position."""
-        for name, value in fields.items():
-            self._values[_PLACES[name]] = value
+        """Set fields of the position. Raises KeyError for a name that is no field."""
+        self._touched = True
+        self._change(fields)
+
+    def _change(self, fields: Mapping[str, Any]) -> None:
+        now = self.now
+        if now is self._began:
+            now = self.now = _draft_of(now)
         self._position = None
+        try:
+            for name, value in fields.items():
+                setattr(now, name, value)
+        except AttributeError as error:
+            raise KeyError(str(error)) from None
 
     def see(self, latest: Quote) -> None:
         """Take the latest prices, which make no difference to what the position is."""
-        untouched = self._position is self.before
-        self.change(latest=latest)
-        if untouched:
-            self.before = self.position
+        self._change({"latest": latest})
+
+    @property
+    def made_a_difference(self) -> bool:
+        """Whether the position is not equal any more to what it was."""
+        return self._touched and _compared(self.now) != _compared(self._began)
+
+    def finish(self) -> Position:
+        """What came of it. Nothing may be changed any more."""
+        found = self._position
+        if found is None:
+            found = self._position = _finished(self.now)
+        return found
 
     def note(self, name: str, at: Micros, *, alert: bool = False, **fields: Any) -> None:
         """Add a line to the audit trail."""
-        self.effects.append(Note(name=name, at=at, fields=fields, alert=alert))
-
-    @property
-    def _intents(self) -> tuple[Intent, ...]:
-        found: tuple[Intent, ...] = self._values[_INTENTS]
-        return found
-
-    @property
-    def _targets(self) -> tuple[Target, ...]:
-        found: tuple[Target, ...] = self._values[_TARGETS]
-        return found
+        self.effects.append(_new_note(name=name, at=at, fields=fields, alert=alert))
 
     # -- targets ---------------------------------------------------------------------------------------------------
 
     def target(self, number: int) -> Target:
         """A target's state. Raises KeyError when the position has none of this number."""
-        for target in self._targets:
+        for target in self.now.targets:
             if target.number == number:
                 return target
         raise KeyError(number)
@@ -112,41 +134,40 @@ class Step:
     def change_target(self, number: int, **fields: Any) -> None:
         """Set fields of one target."""
         self.change(
-            targets=tuple(changed(target, fields) if target.number == number else target for target in self._targets)
+            targets=tuple(
+                [changed(target, fields) if target.number == number else target for target in self.now.targets]
+            )
         )
 
     # -- intents ---------------------------------------------------------------------------------------------------
 
     def census(self) -> Census:
         """What kinds of intents there are now."""
-        intents = self._intents
+        intents = self.now.intents
         if self._census.intents is not intents:
             self._census = Census(intents)
         return self._census
 
     def intent(self, order_id: str) -> Intent | None:
         """The intent with this client order id."""
-        for intent in self._intents:
+        for intent in self.now.intents:
             if intent.client_order_id == order_id:
                 return intent
         return None
 
     def change_intent(self, order_id: str, **fields: Any) -> Intent:
         """Set fields of one intent and return it as it is then."""
-        found: Intent | None = None
-        intents: list[Intent] = []
-        for intent in self._intents:
+        intents = list(self.now.intents)
+        for place, intent in enumerate(intents):
             if intent.client_order_id == order_id:
-                intent = found = changed(intent, fields)  # noqa: PLW2901
-            intents.append(intent)
-        if found is None:
-            raise KeyError(order_id)
-        self.change(intents=tuple(intents))
-        return found
+                found = intents[place] = changed(intent, fields)
+                self.change(intents=tuple(intents))
+                return found
+        raise KeyError(order_id)
 
     def next_generation(self, leg: str) -> int:
         """The number of the next order of a leg, 0 for its first."""
-        return 1 + max((intent.generation for intent in self._intents if intent.leg == leg), default=-1)
+        return 1 + max((intent.generation for intent in self.now.intents if intent.leg == leg), default=-1)
 
     def plan_order(
         self,
@@ -166,8 +187,8 @@ class Step:
     ) -> Intent:
         """Decide one order: a new intent, not sent yet."""
         # Whose order it is never changes.
-        position = self.before
-        intent = Intent(
+        position = self._began
+        intent: Intent = _new_intent(
             leg=leg,
             reason=reason,
             kind=kind,
@@ -182,7 +203,7 @@ class Step:
             limit_price=limit_price,
             full=full,
         )
-        self.change(intents=(*self._intents, intent))
+        self.change(intents=(*self.now.intents, intent))
         return intent
 
     def submit(self, intent: Intent, at: Micros, *, urgent: bool = False) -> None:
@@ -199,7 +220,7 @@ class Step:
             client_order_id=intent.client_order_id,
         )
         self.effects.append(
-            Submit(
+            _new_submit(
                 client_order_id=intent.client_order_id,
                 leg=intent.leg,
                 kind=intent.kind,
@@ -230,7 +251,7 @@ class Step:
 
     def tighten_stop(self, price: Decimal, reason: Reason) -> bool:
         """Move the stop if that is in the position's favour, and say whether it moved."""
-        position = self.position
+        position = self.now
         current = position.stop_price
         if current is not None and position.side.sign * (price - current) <= 0:
             return False
@@ -240,6 +261,6 @@ class Step:
     def begin_full_close(self, leg: str, reason: Reason) -> None:
         """Decide to close all that remains; owed partials are withdrawn, the orders follow from the state."""
         self.change(closing_reason=reason, closing_leg=leg)
-        for intent in self.position.intents:
+        for intent in self.now.intents:
             if intent.status is IntentStatus.PLANNED and not intent.full:
                 self.change_intent(intent.client_order_id, status=IntentStatus.WITHDRAWN)

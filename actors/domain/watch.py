@@ -26,6 +26,7 @@ from actors.domain.orders import in_bound
 from actors.domain.prices import (
     _merged,
     follow_peak,
+    has_steps,
     refresh_target_prices,
     take_extremes,
     waits_for_its_fill,
@@ -99,12 +100,10 @@ def catch_up(position: Position, missed: Missed) -> Position:
     if watching(position):
         prices = [(missed.low_at, missed.low), (missed.high_at, missed.high)]
         for at, price in sorted((at, price) for at, price in prices if price is not None):
-            before = step.position
-            take_extremes(step, price, at)
-            follow_peak(step, price, at)
-            if step.position != before and at > step.position.updated_at:
+            moved = take_extremes(step, price, at)
+            if (follow_peak(step, price, at) or moved) and at > step.now.updated_at:
                 step.change(updated_at=at)
-    return step.position
+    return step.finish()
 
 
 def only_extremes(before: Position | None, after: Position) -> bool:
@@ -164,9 +163,11 @@ def _nearest_target(position: Position, at: Micros) -> Decimal | None:
 
 def _has_come_closer(position: Position, at: Micros) -> bool:
     """Whether a target's next step has begun, which takes effect with the next price of the targets' source."""
+    if not has_steps(position.plan):
+        return False
     step = Step(position)
     refresh_target_prices(step, at)
-    return step.position is not position
+    return step.now is not position
 
 
 def _trail_of(position: Position, trail: Distance, peak: Decimal) -> dict[str, Decimal | None]:

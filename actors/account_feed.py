@@ -4,7 +4,7 @@ Streams are wake-ups, REST is the truth: what a report says of an order is booke
 stream that was interrupted makes every slot be read again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from actors.domain.model import OrderKind
 from actors.gateway_parts import GatewayParts
@@ -16,6 +16,7 @@ from actors.traffic import (
     MarketsReady,
     ResumeFeed,
     SlotFreed,
+    SlotsTaken,
     SlotTaken,
     SymbolSettled,
 )
@@ -32,6 +33,8 @@ class AccountFeed:
         self._read_back = read_back
         self._markets: dict[str, Ref] = {}
         self._slots: dict[str, SlotTaken] = {}
+        # What was told of slots that were surveyed, before somebody has taken them: it may be newer than the survey.
+        self._early: dict[str, list[OrderUpdated | StreamRestored]] = {}
 
     def on_receive(self, message: object) -> bool:  # noqa: PLR0912 - one line for each message
         """Take what concerns prices, slots and the venue's state; false for anything else."""
@@ -47,10 +50,15 @@ class AccountFeed:
             case StreamRestored():
                 for slot in self._slots.values():
                     tell(slot.ref, LookAgain())
+                for early in self._early.values():
+                    early.append(message)
             case VenueStatus():
                 tell(self._parts.supervisor, message)
             case SlotTaken():
-                self._slots[message.symbol] = message
+                self._take(message)
+            case SlotsTaken():
+                for taken in message.slots:
+                    self._take(taken)
             case SlotFreed():
                 slot_taken = self._slots.get(message.symbol)
                 if slot_taken is not None and slot_taken.position_id == message.position_id:
@@ -70,9 +78,24 @@ class AccountFeed:
                 return False
         return True
 
+    def expect(self, symbols: Iterable[str]) -> None:
+        """These slots are about to be read, and will be taken by whoever makes something of what was read."""
+        for symbol in symbols:
+            self._early.setdefault(symbol, [])
+
+    def _take(self, slot: SlotTaken) -> None:
+        self._slots[slot.symbol] = slot
+        for message in self._early.pop(slot.symbol, ()):
+            if isinstance(message, OrderUpdated):
+                self._on_update(message.order)
+            else:
+                tell(slot.ref, LookAgain())
+
     def _on_update(self, order: VenueOrder) -> None:
         slot = self._slots.get(order.symbol)
         if slot is None:
+            if (early := self._early.get(order.symbol)) is not None:
+                early.append(OrderUpdated(account=self._parts.settings.name, order=order))
             return
         # At once, so that a fill is protected at once; a repeat, or the read that follows, changes nothing more.
         tell(slot.ref, report_of(order, read_back=False, venue_quantity=None))

@@ -1,21 +1,31 @@
-"""Comebacks: how many positions come back at the same time.
+"""Comebacks: how many positions come back at the same time, and which of them are asked about together.
 
 Part of the supervisor, used on its thread alone. A hundred thousand that all ask their exchange at once would wait for
 its answers longer than an answer may take, ask again, and hold all they have asked for in memory. So a bounded number
 comes back at a time, and the next begins when one is reconciled. One that takes long, because its exchange cannot be
 reached, say, gives its place up: it is not in the way of the others.
+
+Where an account has more than a few, and its exchange can tell of many slots at once, one question is asked for them,
+and each begins with its part of the answer (actors/resuming.py). Without an answer each asks for itself.
 """
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from actors.domain.records import changed
+from actors.domain.tape import StoredTape
 from actors.managed import Managed
-from actors.roster import Roster
+from actors.resuming import slot_asked
+from actors.roster import Account, Roster
 from actors.runtime.base import tell
-from actors.traffic import BeginRecovery, ComebacksDue
+from actors.survey import SlotSurveyed
+from actors.traffic import BeginRecovery, ComebacksDue, SlotsTaken, SlotTaken, Survey, Surveyed
 
 AT_ONCE = 500
 PATIENCE_SECONDS = 5.0
+# Fewer are asked for one by one; one question is about so many at most, for its answer must be there in time.
+TOGETHER_FROM = 8
+TOGETHER_AT_MOST = 250
 _LOOK_SECONDS = 1.0
 
 
@@ -32,43 +42,104 @@ class Comebacks:
     def __init__(self, roster: Roster) -> None:
         """Nothing is pending."""
         self._roster = roster
-        self._pending: deque[_Pending] = deque()
+        # By account, so that those of one can be asked about together.
+        self._pending: dict[str, deque[_Pending]] = {}
+        self._surveyed: dict[int, list[_Pending]] = {}
+        self._number = 0
         self._since: dict[str, float] = {}
         self._looking = False
 
     def add(self, position_id: str, managed: Managed, begin: BeginRecovery) -> None:
-        """This position is to come back; at once, where there is room."""
-        self._pending.append(_Pending(position_id, managed, begin))
-        self._go_on()
+        """This position is to come back, from the next `go_on` on."""
+        self._pending.setdefault(managed.account, deque()).append(_Pending(position_id, managed, begin))
 
     def ended(self, position_id: str) -> None:
         """It is reconciled, or will not be: the next one."""
-        if self._since.pop(position_id, None) is not None:
-            self._go_on()
+        if self._since.pop(position_id, None) is not None and self._pending:
+            self.go_on()
 
     def look(self) -> None:
         """Those that take long are not waited for."""
         self._looking = False
         long_ago = self._roster.parts.runtime.clock.monotonic() - PATIENCE_SECONDS
         self._since = {name: since for name, since in self._since.items() if since > long_ago}
-        self._go_on()
+        self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Begin as many as there is room for."""
         while self._pending and len(self._since) < AT_ONCE:
-            self._begin(self._pending.popleft())
+            account = self._roster.accounts[next(iter(self._pending))]
+            waiting = self._pending[account.settings.name]
+            together = account.surveyed and len(waiting) >= TOGETHER_FROM
+            room, most = AT_ONCE - len(self._since), min(len(waiting), AT_ONCE, TOGETHER_AT_MOST)
+            if together and room < most:
+                # A place at a time would be a question for each.
+                break
+            most = min(most, room)
+            group = [waiting.popleft() for _ in range(most)]
+            if not waiting:
+                del self._pending[account.settings.name]
+            group = [pending for pending in group if not self._outdated(pending)]
+            now = self._roster.parts.runtime.clock.monotonic()
+            self._since.update((pending.position_id, now) for pending in group)
+            if together and group:
+                self._survey(account, group)
+            else:
+                for pending in group:
+                    self._begin(pending)
         if self._pending and not self._looking:
             self._looking = True
             self._roster.parts.runtime.clock.tell_after(_LOOK_SECONDS, self._roster.supervisor, ComebacksDue())
 
-    def _begin(self, pending: _Pending) -> None:
-        roster, name, managed, begin = self._roster, pending.position_id, pending.managed, pending.begin
-        account = roster.accounts[managed.account]
-        outdated = roster.managed.get(name) is not managed or managed.ref is not None or managed.quarantined
-        if outdated or roster.draining or not account.started or account.epoch != begin.epoch:
-            # Its shard was lost meanwhile, or it was taken again: another one of these is for that life.
+    def _survey(self, account: Account, group: list[_Pending]) -> None:
+        if account.gateway is None:
             return
-        self._since[name] = roster.parts.runtime.clock.monotonic()
-        ref = roster.spawn_position(name, managed)
-        tape = begin.tape or roster.feeds.stored_tape(account, managed.symbol)
-        tell(ref, replace(begin, tape=tape))
+        self._number += 1
+        self._surveyed[self._number] = group
+        slots = tuple(
+            slot_asked(pending.begin.position, self._tape(pending))
+            for pending in group
+            if pending.begin.position is not None
+        )
+        tell(account.gateway, Survey(number=self._number, slots=slots, reply_to=self._roster.supervisor))
+
+    def on_surveyed(self, message: Surveyed) -> None:
+        """Each begins with what was found in its slot; their gateway hands them what it hears of it from now on."""
+        group = self._surveyed.pop(message.number, ())
+        taken: dict[str, list[SlotTaken]] = {}
+        for pending in group:
+            if self._outdated(pending):
+                continue
+            self._begin(pending, message.slots.get(pending.managed.symbol))
+            ref, managed = pending.managed.ref, pending.managed
+            if ref is not None:
+                slot = SlotTaken(position_id=pending.position_id, symbol=managed.symbol, ref=ref)
+                taken.setdefault(managed.account, []).append(slot)
+        for name, slots in taken.items():
+            gateway = self._roster.accounts[name].gateway
+            if gateway is not None:
+                tell(gateway, SlotsTaken(slots=tuple(slots)))
+
+    def _outdated(self, pending: _Pending) -> bool:
+        """Whether its shard was lost meanwhile, or was taken again: another one is for that life then."""
+        roster, managed = self._roster, pending.managed
+        account = roster.accounts[managed.account]
+        other = roster.managed.get(pending.position_id) is not managed or managed.ref is not None
+        return (
+            other
+            or managed.quarantined
+            or roster.draining
+            or not account.started
+            or account.epoch != pending.begin.epoch
+        )
+
+    def _tape(self, pending: _Pending) -> StoredTape | None:
+        managed = pending.managed
+        account = self._roster.accounts[managed.account]
+        return pending.begin.tape or self._roster.feeds.stored_tape(account, managed.symbol)
+
+    def _begin(self, pending: _Pending, slot: SlotSurveyed | None = None) -> None:
+        roster, name, begin = self._roster, pending.position_id, pending.begin
+        ref = roster.spawn_position(name, pending.managed)
+        tell(ref, changed(begin, {"tape": self._tape(pending), "slot": slot}))
         roster.log_of_one()("actor.recovered", actor=name, version=begin.version, epoch=begin.epoch)

@@ -5,6 +5,7 @@ that the shard's lease outlives the request's expiry: a keeper that froze in bet
 rejects.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from actors.past_lease import GuardedClose, PastLease
 from actors.quarantine import Emergencies, EmergencyStop
 from actors.reports import report_of, slot_read, slot_unknown
 from actors.runtime.base import Ref, tell
+from actors.survey import SlotSurveyed, SurveyAnswered, SurveyedVenue, SurveyRequest
 from actors.traffic import (
     ActorFailed,
     CancelForeign,
@@ -31,6 +33,8 @@ from actors.traffic import (
     ReadGap,
     ReadSlot,
     SendOrder,
+    Survey,
+    Surveyed,
 )
 from actors.under_way import Overdue, UnderWay
 from actors.venues.base import (
@@ -116,7 +120,7 @@ class GatewayActor(pykka.ThreadingActor):
         match message:
             case VenueFailed():
                 raise RuntimeError(f"the venue has failed: {message.error}")
-            case OrderAnswered() | RequestFailed() | AccountAnswered() | CandlesAnswered():
+            case OrderAnswered() | RequestFailed() | AccountAnswered() | CandlesAnswered() | SurveyAnswered():
                 self._on_answer(message)
             case SendOrder():
                 self._send(message)
@@ -128,6 +132,8 @@ class GatewayActor(pykka.ThreadingActor):
                 self._read_slot(message)
             case ReadGap():
                 self._read_gap(message)
+            case Survey():
+                self._survey(message)
             case CancelForeign():
                 self._cancel_foreign(message)
             case EnsureStop():
@@ -256,6 +262,18 @@ class GatewayActor(pykka.ThreadingActor):
             )
         )
 
+    def _survey(self, message: Survey) -> None:
+        venue, settings = self._parts.venue, self._parts.settings
+        if not isinstance(venue, SurveyedVenue):
+            self._end_survey(message, {})
+            return
+        self._feed.expect(slot.symbol for slot in message.slots)
+        venue.survey(SurveyRequest(request_id=self._track(message), account=settings.name, slots=message.slots))
+
+    def _end_survey(self, message: Survey, slots: Mapping[str, SlotSurveyed]) -> None:
+        """Whatever was not found out is asked for slot by slot."""
+        tell(message.reply_to, Surveyed(number=message.number, slots=slots))
+
     def _cancel_foreign(self, message: CancelForeign) -> None:
         """Exactly these, one by one; the fresh read then tells what became of them."""
         if not message.orders:
@@ -284,7 +302,7 @@ class GatewayActor(pykka.ThreadingActor):
         self._parts.clock.tell_after(delay_seconds, self._own, _Later(message=message))
 
     def _on_answer(  # noqa: PLR0912 - one line for each pair of request and answer
-        self, answer: OrderAnswered | RequestFailed | AccountAnswered | CandlesAnswered
+        self, answer: OrderAnswered | RequestFailed | AccountAnswered | CandlesAnswered | SurveyAnswered
     ) -> None:
         request = self._under_way.pop(answer.request_id)
         if request is None:
@@ -312,6 +330,8 @@ class GatewayActor(pykka.ThreadingActor):
                     request.reply_to,
                     GapRead(source=request.source, candles=answer.candles, complete=answer.complete),
                 )
+            case Survey(), _:
+                self._end_survey(request, answer.slots if isinstance(answer, SurveyAnswered) else {})
             case CancelForeign(), _:
                 self._cancel_foreign(request)
             case EmergencyStop(), _:
@@ -334,6 +354,8 @@ class GatewayActor(pykka.ThreadingActor):
                 self._past_lease.on_answer(request, None)
             elif isinstance(request, EmergencyStop):
                 self._emergencies.on_answer(request, None)
+            elif isinstance(request, Survey):
+                self._end_survey(request, {})
             else:
                 self.on_receive(request)
 

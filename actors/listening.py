@@ -33,11 +33,13 @@ class Listening:
         self._watch: Watch | None = None
         self._wake_at: Micros | None = None
 
-    def begin(self) -> None:
-        """From now on prices come here, the latest at once."""
+    def begin(self, *, at_once: bool = False) -> None:
+        """From now on prices come here, the latest at once. `at_once`: nothing was decided that comes before."""
         actor, parts = self._actor, self._actor.parts
         if parts.lockstep:
             tell(parts.market, Register(position_id=parts.position_id, ref=actor.actor_ref))
+        elif at_once:
+            self.on_listen()
         else:
             # A message of its own: what was decided so far is done first, as with a price that comes from the market.
             tell(actor.actor_ref, Listen())

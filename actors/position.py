@@ -33,6 +33,7 @@ from actors.opening import Opening
 from actors.outbox import release_due
 from actors.position_parts import LookAround, PositionParts, Waiting, Wake, look_around_seconds
 from actors.recovery import Recovery
+from actors.resuming import resume
 from actors.runtime.base import tell
 from actors.traffic import (
     ActorFailed,
@@ -112,7 +113,8 @@ class PositionActor(pykka.ThreadingActor):
                 also_answer(self, self.opening, message)
             case BeginRecovery():
                 self.version, self._epoch = message.version, message.epoch
-                self.recovery.begin(message)
+                if not resume(self, message):
+                    self.recovery.begin(message)
             case CloseRequest():
                 close(self, message)
             case AmendRequest():
@@ -332,10 +334,13 @@ class PositionActor(pykka.ThreadingActor):
         quote = self.parts.directory.quote(self.parts.account.name, self.parts.symbol)
         return known if quote is None else max(quote.at, known)
 
-    def manage(self) -> None:
-        """From now on prices of the symbol come here, and reports of the slot's orders."""
-        self.take_slot()
-        self.listening.begin()
+    def manage(self, *, surveyed: bool = False) -> None:
+        """From now on prices of the symbol come here, and reports of the slot's orders (of one that was surveyed they
+        do already).
+        """
+        if not surveyed:
+            self.take_slot()
+        self.listening.begin(at_once=surveyed)
         self._look_around_later()
 
     def _look_around_later(self) -> None:

@@ -23,14 +23,18 @@ from actors.domain.events import Recovered as PositionRecovered
 from actors.domain.model import ZERO, Micros, OrderKind, Position, Quote, Reason, Source
 from actors.domain.records import changed
 from actors.domain.schema import load
+from actors.domain.tape import StoredTape
 from actors.domain.watch import catch_up
 from actors.opening import describe, terms_of
 from actors.runtime.base import tell
+from actors.survey import CandlesRead
 from actors.traffic import BeginRecovery, GapRead, ReadGap, Recovered, SlotRead
 from actors.venues.base import Candle, VenueOrder
 
 if TYPE_CHECKING:
     from actors.position import PositionActor
+
+Gap = GapRead | CandlesRead
 
 # How long a read may lag behind what the venue has told already, and how soon an unreadable slot is asked for again.
 SETTLING_SECONDS = 2.0
@@ -59,14 +63,13 @@ class Recovery:
         actor, tape = self._actor, message.tape
         stored = position = message.position or load(message.state, message.schema)
         if tape is not None:
-            # Prices that only moved its extremes were saved with the symbol's tape, not with the position.
-            seen = max(position.seen, tape.sequence)
-            position = changed(catch_up(position, missed_of(position, tape)), {"seen": seen})
+            position, seen = caught_up(position, tape)
+            position = changed(position, {"seen": seen})
         actor.listening.saving(stored)
         self._recovering = True
         # Before any answer can arrive: what the look-ups must settle, sent or only planned.
         self._open_lookups = {intent.client_order_id for intent in position.intents if not intent.status.terminal}
-        self._saved_at = max(position.updated_at, position.peak_at or 0, tape.at if tape is not None else 0)
+        self._saved_at = saved_at(position, tape)
         actor.position = position
         actor.take_slot()
         at = max(position.updated_at, actor.event_time())
@@ -186,25 +189,43 @@ class Recovery:
     def _backfill(self, position: Position, slot: SlotRead) -> None:
         """Only completed candles that began after the last save, and after the trail was armed, are taken."""
         stops, targets = self._gaps[position.plan.stop_source], self._gaps[position.plan.targets_source]
-        highest, lowest = extremes(stops, self._saved_at)
-        best_high, best_low = extremes(targets, self._saved_at)
-        if highest is None and best_high is None and stops.complete:
-            return
-        self._actor.apply(
-            ExtremesBackfilled(
-                at=max(slot.at, position.updated_at),
-                exact=stops.complete,
-                high=highest.high if highest else None,
-                high_at=highest.at if highest else 0,
-                low=lowest.low if lowest else None,
-                low_at=lowest.at if lowest else 0,
-                targets_high=best_high.high if best_high else None,
-                targets_low=best_low.low if best_low else None,
-            )
-        )
+        event = backfill_of(stops, targets, self._saved_at, at=max(slot.at, position.updated_at))
+        if event is not None:
+            self._actor.apply(event)
 
 
-def extremes(gap: GapRead, since: Micros) -> tuple[Candle | None, Candle | None]:
+def saved_at(position: Position, tape: StoredTape | None) -> Micros:
+    """Up to when a stored position knows its extremes: what began later is taken from candles."""
+    return max(position.updated_at, position.peak_at or 0, tape.at if tape is not None else 0)
+
+
+def caught_up(position: Position, tape: StoredTape | None) -> tuple[Position, int]:
+    """A stored position with what the stored tape has beyond it, and what it has seen then."""
+    if tape is None:
+        return position, position.seen
+    # Prices that only moved its extremes were saved with the symbol's tape, not with the position.
+    return catch_up(position, missed_of(position, tape)), max(position.seen, tape.sequence)
+
+
+def backfill_of(stops: Gap, targets: Gap, since: Micros, *, at: Micros) -> ExtremesBackfilled | None:
+    """What the candles of both sources that began after `since` say of the extremes; None where they say nothing."""
+    highest, lowest = extremes(stops, since)
+    best_high, best_low = extremes(targets, since)
+    if highest is None and best_high is None and stops.complete:
+        return None
+    return ExtremesBackfilled(
+        at=at,
+        exact=stops.complete,
+        high=highest.high if highest else None,
+        high_at=highest.at if highest else 0,
+        low=lowest.low if lowest else None,
+        low_at=lowest.at if lowest else 0,
+        targets_high=best_high.high if best_high else None,
+        targets_low=best_low.low if best_low else None,
+    )
+
+
+def extremes(gap: Gap, since: Micros) -> tuple[Candle | None, Candle | None]:
     """The candles with the highest and the lowest price of those that began after `since`."""
     candles = [candle for candle in gap.candles if candle.at > since]
     highest = max(candles, key=lambda candle: candle.high, default=None)

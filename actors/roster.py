@@ -20,6 +20,7 @@ from actors.position import PositionActor
 from actors.position_parts import PositionParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.settings import AccountSettings
+from actors.survey import SurveyedVenue
 from actors.traffic import MarketsReady, ResumeFeed, Unwatch, Watch
 from actors.venues.base import Venue
 from persistence.lease import LeaseBoard, boottime
@@ -54,6 +55,8 @@ class Account:
     settings: AccountSettings
     venue: Venue
     feed: Feed
+    # Whether many of its slots can be read with one question.
+    surveyed: bool = False
     gateway: Ref | None = None
     recovering: set[str] = field(default_factory=set)
     started: bool = False
@@ -108,7 +111,8 @@ class Roster:
 
     def _account(self, settings: AccountSettings) -> Account:
         venue = self.parts.venues[settings.name]
-        return Account(settings, venue, self.feeds.feed_of(settings, venue))
+        surveyed = isinstance(venue, SurveyedVenue)
+        return Account(settings, venue, self.feeds.feed_of(settings, venue), surveyed=surveyed)
 
     def of_shard(self, shard: str) -> list[Account]:
         """The accounts of a shard."""

@@ -6,7 +6,6 @@ in a minute and it is quarantined: its stop is verified or placed, then it stand
 """
 
 from collections import deque
-from dataclasses import replace
 
 import pykka
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from actors.admission import Admission
 from actors.casualties import Casualties
 from actors.comebacks import Comebacks
+from actors.domain.records import changed
 from actors.domain.schema import SCHEMA, load
 from actors.managed import Managed
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest, SlotQuestion
@@ -31,6 +31,7 @@ from actors.traffic import (
     Recovered,
     Respawn,
     Retake,
+    Surveyed,
 )
 from actors.venues.base import VenueStatus
 from persistence.messages import (
@@ -60,7 +61,7 @@ class SupervisorActor(pykka.ThreadingActor):
         self._admission = Admission(self._roster)
         self._comebacks = Comebacks(self._roster)
         self._casualties = Casualties(
-            self._roster, recover=self._recover, gone=self._on_gone, begin_anew=self._begin_anew
+            self._roster, recover=self._recover_alone, gone=self._on_gone, begin_anew=self._begin_anew
         )
         self._ready_told = False
         self._to_take: deque[str] = deque()
@@ -103,6 +104,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._on_patience_over(message)
             case Retake():
                 self._on_retake(message)
+            case Surveyed():
+                self._comebacks.on_surveyed(message)
             case ComebacksDue():
                 self._comebacks.look()
             case DrainService():
@@ -191,6 +194,7 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._recover(position_id, begin, names)
         for position_id, error in message.loaded.corrupt.items():
             self._casualties.quarantine_unreadable(position_id, accounts[0].settings.name, "", str(error))
+        self._comebacks.go_on()
         for account in accounts:
             if account.venue.traits.subscribes:
                 self._be_patient(PatienceOver(account=account.settings.name, epoch=account.epoch))
@@ -241,7 +245,11 @@ class SupervisorActor(pykka.ThreadingActor):
         settings, now = account.settings, self._roster.parts.runtime.clock.monotonic()
         account.late_until[position.symbol] = now + settings.request_expiry_seconds + settings.clock_skew_seconds
         # The decoded state is handed on instead of the stored one, which is larger.
-        self._comebacks.add(position_id, managed, replace(begin, position=position, state={}))
+        self._comebacks.add(position_id, managed, changed(begin, {"position": position, "state": {}}))
+
+    def _recover_alone(self, position_id: str, begin: BeginRecovery, accounts: set[str]) -> None:
+        self._recover(position_id, begin, accounts)
+        self._comebacks.go_on()
 
     def _on_recovered(self, position_id: str) -> None:
         self._comebacks.ended(position_id)

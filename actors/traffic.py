@@ -10,6 +10,7 @@ from actors.domain.price_book import Wake
 from actors.domain.tape import StoredTape
 from actors.messages import OpenRequest
 from actors.runtime.base import Ref
+from actors.survey import SlotAsked, SlotSurveyed
 from actors.venues.base import Candle, VenueOrder, VenuePosition
 
 # -- position -> gateway -----------------------------------------------------------------------------------------------
@@ -94,6 +95,22 @@ class ReadGap:
     reply_to: Ref
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Read many slots with one question. Answered by Surveyed, with the same number."""
+
+    number: int
+    slots: tuple[SlotAsked, ...]
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotsTaken:
+    """Several SlotTaken at once."""
+
+    slots: tuple[SlotTaken, ...]
+
+
 # -- gateway -> position -----------------------------------------------------------------------------------------------
 
 
@@ -111,6 +128,14 @@ class SlotRead:
     error: str = ""
     error_code: str = ""
     fundings: tuple[FundingPaid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """What a survey has found, by symbol; nothing of a slot that must be read by itself."""
+
+    number: int
+    slots: Mapping[str, SlotSurveyed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +239,7 @@ class AlsoAnswer:
 class BeginRecovery:
     """A fresh PositionActor shall go on from this stored state; `position` is what was made of it already.
 
-    `tape` is what its shard has stored of its symbol's prices.
+    `tape` is what its shard has stored of its symbol's prices; `slot` is what a survey has found in its slot.
     """
 
     state: Mapping[str, Any]
@@ -225,6 +250,7 @@ class BeginRecovery:
     takeover: bool = False
     tape: StoredTape | None = None
     position: Position | None = None
+    slot: SlotSurveyed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,8 @@ def stop_source_of(source: Source, side: Side) -> str:
 
 def catch_up(position: Position, missed: Missed) -> Position:
     """The position as if it had been told the prices it missed, none of which its watch names."""
+    if missed.low is None and missed.high is None and missed.latest is None:
+        return position
     step = Step(position)
     if missed.latest is not None:
         step.change(latest=_merged(position.latest, missed.latest))

@@ -12,6 +12,7 @@ from threading import Lock
 
 from actors.domain.model import Instrument, Source
 from actors.runtime.base import Ref, Runtime, tell
+from actors.survey import SurveyRequest
 from actors.venues.base import (
     AccountRequest,
     CancelRequest,
@@ -186,6 +187,10 @@ class PaperVenue:
 
     def read_candles(self, request: CandlesRequest) -> None:
         """Read completed one-minute candles."""
+        self._ask(request)
+
+    def survey(self, request: SurveyRequest) -> None:
+        """Read many slots of the account."""
         self._ask(request)
 
     def settled(self, symbol: str, sequence: int) -> None:

@@ -24,10 +24,7 @@ def next_market(tables: PaperTables, symbol: str, before: MarketRow | None, curs
     minute = before.quote.at - before.quote.at % MINUTE
     if quote.at < minute + MINUTE:
         return replace(before, cursor=cursor, quote=quote, high=max(before.high, price), low=min(before.low, price))
-    tables.execute(
-        "INSERT OR REPLACE INTO candles VALUES (?, ?, ?, ?, ?, ?)",
-        (symbol, minute, str(before.open), str(before.high), str(before.low), str(before.quote.last)),
-    )
+    tables.add_candle(symbol, minute, str(before.open), str(before.high), str(before.low), str(before.quote.last))
     tables.execute("DELETE FROM candles WHERE symbol = ? AND at <= ?", (symbol, minute - KEPT_MINUTES * MINUTE))
     return replace(before, cursor=cursor, quote=quote, open=price, high=price, low=price)
 
@@ -44,7 +41,7 @@ def read_candles(tables: PaperTables, symbol: str, since: Micros) -> tuple[tuple
         Candle(at=at, open=Decimal(first), high=Decimal(high), low=Decimal(low), close=Decimal(close))
         for at, first, high, low, close in rows
     )
-    (newest,) = tables.execute("SELECT max(at) FROM candles WHERE symbol = ?", (symbol,)).fetchone()
+    newest = tables.newest_candle(symbol)
     market = tables.market(symbol)
     if newest is None or market is None:
         return candles, True

@@ -12,6 +12,7 @@ import structlog
 
 from actors.domain.model import Micros
 from actors.runtime.base import Clock, Ref, Timer, tell
+from actors.survey import SurveyAnswered, SurveyRequest
 from actors.venues.base import (
     AccountAnswered,
     AccountRequest,
@@ -50,6 +51,7 @@ _NAMES: dict[type, str] = {
     LookUpRequest: "look_up",
     AccountRequest: "read_account",
     CandlesRequest: "read_candles",
+    SurveyRequest: "survey",
 }
 
 
@@ -301,13 +303,16 @@ class Desk:
             case CancelRequest():
                 return self._order_answered(request.request_id, exchange.cancel(request, self._clock.now()))
             case LookUpRequest():
-                found = exchange.look_up(request.account, request.symbol, request.client_order_id, request.kind, **lag)
-                return self._order_answered(request.request_id, found)
+                read = exchange.look_up(request.account, request.symbol, request.client_order_id, request.kind, **lag)
+                return self._order_answered(request.request_id, read)
             case CandlesRequest():
                 candles, complete = exchange.candles(request.symbol, request.source, request.since)
                 return CandlesAnswered(request_id=request.request_id, candles=candles, complete=complete)
             case AccountRequest():
                 return self._account_answered(request, lag)
+            case SurveyRequest():
+                found = exchange.survey(request.account, request.slots, self._clock.now())
+                return SurveyAnswered(request_id=request.request_id, slots=found)
 
     def _order_answered(self, request_id: str, read: OrderRead) -> OrderAnswered:
         return OrderAnswered(

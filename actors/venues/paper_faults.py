@@ -22,7 +22,7 @@ from actors.domain.model import Micros, OrderKind, OrderSide
 from actors.domain.step import ORDER_TAG_DIGITS, client_order_id
 from actors.venues.base import REJECTIONS, OrderUpdated
 
-REQUESTS: Final = ("submit", "cancel", "look_up", "read_account", "read_candles")
+REQUESTS: Final = ("submit", "cancel", "look_up", "read_account", "read_candles", "survey")
 SUBJECTS: Final = (*REQUESTS, "request", "report", "fill")
 ERRORS: Final = frozenset({"unavailable", "unknown", "unknown_after", *REJECTIONS})
 RESTS: Final = ("never", "next_price")
@@ -47,8 +47,8 @@ _REMEMBERED: Final = 1000
 class Rule:
     """One fault. Everything given under "which" must hold; everything given under "what" happens, together.
 
-    `on` is a request (`submit`, `cancel`, `look_up`, `read_account`, `read_candles`; `request` for any of them), a
-    `report` (an OrderUpdated) or a `fill` (of a market order, or of a stop as it triggers).
+    `on` is a request (`submit`, `cancel`, `look_up`, `read_account`, `read_candles`, `survey`; `request` for any of
+    them), a `report` (an OrderUpdated) or a `fill` (of a market order, or of a stop as it triggers).
 
     Which: `position` and `leg` together know an order by its client order id, whichever keeper sent it; `when` is
     asked last, with the subject (the request, the OrderUpdated, or the ledger's row of the order). The first `skip`

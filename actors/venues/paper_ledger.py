@@ -8,7 +8,7 @@ Like real venues it refuses a client order id only while an order with that id i
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -16,6 +16,7 @@ from threading import RLock
 
 from actors.domain.events import OrderState, Trade
 from actors.domain.model import ZERO, Micros, OrderKind, OrderSide, Quote, Side, Source
+from actors.survey import SlotAsked, SlotSurveyed
 from actors.venues.base import (
     CancelRequest,
     Candle,
@@ -44,6 +45,7 @@ from actors.venues.paper_past import taken_back
 from actors.venues.paper_pending import PaperPending
 from actors.venues.paper_settings import PaperSettings
 from actors.venues.paper_sources import instruments_from
+from actors.venues.paper_survey import read_slots
 from actors.venues.paper_tables import OrderRow, PaperTables
 
 _TRIGGERS = (Source.MARK, Source.LAST)
@@ -179,6 +181,14 @@ class PaperExchange:
             )
             for candle in candles
         ), complete
+
+    def survey(self, account: str, slots: Sequence[SlotAsked], now: Micros) -> Mapping[str, SlotSurveyed]:
+        """Many slots at one moment, those that are traded here, each with all that is asked about it. `now`: wall time,
+        told where there is no price.
+        """
+        with self._lock, self._tables.snapshot():
+            traded = [slot for slot in slots if slot.symbol in self.instruments]
+            return read_slots(self._tables, account, traded, now, self.candles)
 
     # -- the market ----------------------------------------------------------------------------------------------------
 

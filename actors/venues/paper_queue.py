@@ -4,9 +4,16 @@ from collections import deque
 from dataclasses import dataclass
 
 from actors.runtime.base import Ref, tell
-from actors.venues.base import AccountRequest, CancelRequest, CandlesRequest, LookUpRequest, OrderRequest
+from actors.survey import SurveyRequest
+from actors.venues.base import (
+    AccountRequest,
+    CancelRequest,
+    CandlesRequest,
+    LookUpRequest,
+    OrderRequest,
+)
 
-Request = OrderRequest | CancelRequest | LookUpRequest | AccountRequest | CandlesRequest
+Request = OrderRequest | CancelRequest | LookUpRequest | AccountRequest | CandlesRequest | SurveyRequest
 
 
 @dataclass(slots=True)

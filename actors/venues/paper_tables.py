@@ -71,6 +71,7 @@ class PaperTables(PaperFile):
         self._markets: dict[str, MarketRow | None] = {}
         self._unsaved: set[str] = set()
         self._nearest: dict[str, Nearest] = {}
+        self._newest: dict[str, Micros | None] = {}
         # Of the transaction under way alone, which nobody else writes into: positions, and the trades of new orders.
         self._positions: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
         self._new_trades: dict[int, tuple[Trade, ...]] = {}
@@ -84,7 +85,8 @@ class PaperTables(PaperFile):
 
     def forget(self) -> None:
         """Whatever was read must be read again."""
-        for memory in (self._markets, self._unsaved, self._nearest, self._positions, self._new_trades):
+        memories = (self._markets, self._unsaved, self._nearest, self._newest, self._positions, self._new_trades)
+        for memory in memories:
             memory.clear()
 
     def flush(self) -> None:
@@ -276,12 +278,16 @@ class PaperTables(PaperFile):
         )
         return tuple(_trade(row) for row in rows.fetchall())
 
+    def trades_of(self, order_id: int) -> tuple[Trade, ...]:
+        """The trades of one order, oldest first."""
+        rows = self.execute(_SELECT_TRADE + " WHERE order_id = ? ORDER BY id", (order_id,))
+        return tuple(_trade(row) for row in rows.fetchall())
+
     def told(self, order: OrderRow) -> VenueOrder:
         """The order as the venue tells it, with its trades."""
         trades = self._new_trades.get(order.id)
         if trades is None:
-            rows = self.execute(_SELECT_TRADE + " WHERE order_id = ? ORDER BY id", (order.id,))
-            trades = tuple(_trade(row) for row in rows.fetchall())
+            trades = self.trades_of(order.id)
         return VenueOrder(
             client_order_id=order.client_order_id,
             venue_order_id=str(order.id),
@@ -319,6 +325,17 @@ class PaperTables(PaperFile):
         mark, last, bid, ask, first, high, low = map(Decimal, prices)
         quote = Quote(at=at, mark=mark, last=last, bid=bid, ask=ask)
         return MarketRow(cursor=cursor, quote=quote, open=first, high=high, low=low, first_at=first_at)
+
+    def newest_candle(self, symbol: str) -> Micros | None:
+        """When the newest minute on record began. Inside a snapshot or a transaction."""
+        if symbol not in self._newest:
+            (self._newest[symbol],) = self.execute("SELECT max(at) FROM candles WHERE symbol = ?", (symbol,)).fetchone()
+        return self._newest[symbol]
+
+    def add_candle(self, symbol: str, at: Micros, *prices: str) -> None:
+        """Inside a transaction: put a minute on record; `prices` are open, high, low and close."""
+        self.execute("INSERT OR REPLACE INTO candles VALUES (?, ?, ?, ?, ?, ?)", (symbol, at, *prices))
+        self._newest.pop(symbol, None)
 
     def cursors(self) -> dict[str, str]:
         """Every symbol's cursor, as far as it has one."""

@@ -95,6 +95,13 @@ class Comebacks:
         if account.gateway is None:
             return
         self._number += 1
+        # What was asked of a gateway that has ended meanwhile will not be answered.
+        accounts = self._roster.accounts
+        self._surveyed = {
+            number: asked
+            for number, asked in self._surveyed.items()
+            if accounts[asked[0].managed.account].epoch == asked[0].begin.epoch
+        }
         self._surveyed[self._number] = group
         slots = tuple(
             slot_asked(pending.begin.position, self._tape(pending))

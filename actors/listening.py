@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from actors.domain.events import PriceMoved, TimePassed
 from actors.domain.model import Micros, Phase, Position
+from actors.domain.price_late import passes_by
+from actors.domain.prices import _merged as merged
 from actors.domain.prices import next_deadline
 from actors.domain.records import changed
 from actors.domain.watch import Watch, catch_up, stop_source_of, watch_of
@@ -39,7 +41,7 @@ class Listening:
         if parts.lockstep:
             tell(parts.market, Register(position_id=parts.position_id, ref=actor.actor_ref))
         elif at_once:
-            self.on_listen()
+            self.on_listen(at_once=True)
         else:
             # A message of its own: what was decided so far is done first, as with a price that comes from the market.
             tell(actor.actor_ref, Listen())
@@ -76,8 +78,11 @@ class Listening:
         elif not parts.lockstep:
             parts.desk.acknowledged(parts.account.shard, position.id, position.seen)
 
-    def on_listen(self) -> None:
-        """Take the latest price, if it is fresh, then wait for what matters after it."""
+    def on_listen(self, *, at_once: bool = False) -> None:
+        """Take the latest price, if it is fresh, then wait for what matters after it.
+
+        `at_once`: the position has nothing else to do, so that one which it does not wait for need not be told to it.
+        """
         actor = self._actor
         if actor.position is None:
             return
@@ -87,6 +92,12 @@ class Listening:
         at = position.updated_at
         if position.seen > 0:
             position = catch_up(position, missed)
+        watch = watch_of(position, at) if at_once else None
+        if watch is not None and (quote is None or passes_by(position, watch, quote)):
+            latest = position.latest if quote is None else merged(position.latest, quote)
+            actor.position = changed(position, {"seen": sequence, "latest": latest})
+            self._register(at, watch)
+            return
         actor.position = changed(position, {"seen": sequence})
         if quote is not None:
             at = max(at, quote.at)
@@ -147,12 +158,12 @@ class Listening:
         actor.apply(TimePassed(at=actor.event_time()))
         self.arm_wake(actor.position or position)
 
-    def _register(self, at: Micros) -> None:
+    def _register(self, at: Micros, watch: Watch | None = None) -> None:
         actor = self._actor
         position = actor.position
         if position is None or actor.ended:
             return
-        self._watch = watch_of(position, at)
+        self._watch = watch if watch is not None else watch_of(position, at)
         parts = actor.parts
         self._serial, wake = parts.desk.register(
             parts.position_id,

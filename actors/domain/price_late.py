@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from actors.domain.exits import better, crossed, reached
-from actors.domain.model import Micros, Quote
+from actors.domain.model import Micros, Position, Quote
 from actors.domain.tape import Extremes
 from actors.domain.watch import Watch
 
@@ -64,6 +64,20 @@ class Follower:
         if watch.peak_from is not None and reached(side, price, watch.peak_from):
             return True
         return self.peak is not None and crossed(side, price, watch.trailing_stop(self.peak))
+
+
+def passes_by(position: Position, watch: Watch, quote: Quote) -> bool:
+    """Whether a price is none that the position waits for, and within the extremes that it knows: then it changes
+    nothing but the latest price, and what is waited for afterwards is what was before.
+    """
+    side, mae, mfe = position.side, position.mae, position.mfe
+    price = quote.price(position.plan.stop_source, side)
+    if price is not None:
+        if mae is None or mfe is None or better(side, price, mfe.price) or better(side, mae.price, price):
+            return False
+        if position.peak_price is not None and better(side, price, position.peak_price):
+            return False
+    return not Follower(watch).matches(quote)
 
 
 def running_peak(watch: Watch, extremes: Extremes) -> Decimal | None:

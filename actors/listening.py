@@ -115,7 +115,7 @@ class Listening:
         if position is None or wake.serial != self._serial or self._watch is None:
             return
         at = max(position.updated_at, wake.quote.at)
-        actor.position = changed(catch_up(position, wake.missed), {"seen": wake.tick})
+        actor.position = catch_up(position, wake.missed, wake.tick)
         self._watch = None
         actor.advance(PriceMoved(quote=wake.quote))
         self._register(at)
@@ -127,8 +127,7 @@ class Listening:
             return
         found = actor.parts.desk.fold(actor.parts.position_id)
         if found is not None:
-            missed, seen = found
-            actor.position = changed(catch_up(actor.position, missed), {"seen": seen})
+            actor.position = catch_up(actor.position, *found)
 
     def after(self, at: Micros) -> None:
         """Something was applied: wait for what matters now."""

@@ -202,7 +202,7 @@ class RedisConnection:
             if replies is None:
                 raise RedisConnectionError("the connection was lost before anything was asked")
             connection.send_packed_command([pack(commands)], check_health=False)
-            return [replies.read() for _ in commands]
+            return replies.read_many(len(commands))
         except BaseException as error:
             self.close()
             if _is_foreseen(error):

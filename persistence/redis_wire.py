@@ -22,15 +22,24 @@ _LENGTHS = [b"$%d\r\n" % size for size in range(16 * 1024)]
 """How the usual values are announced."""
 
 
+_QUEUED, _QUEUED_LINE = b"QUEUED", b"+QUEUED\r\n"
+_USUAL_WORDS = ("MULTI", "EXEC", "XADD", "MAXLEN", "~", "*", "id", "version", "event", "MGET", "MSET", "GET", "WATCH")
+_WORDS = {word: b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in _USUAL_WORDS}
+"""The texts that are the same in every batch, as they go out."""
+
+
 def pack(commands: Sequence[Sequence[Any]]) -> bytes:
     """Commands as one packet. Arguments are bytes, str or int. Raises TypeError for any other."""
     parts: list[bytes] = []
-    add, lengths, usual = parts.extend, _LENGTHS, len(_LENGTHS)
+    add, one, lengths, usual, words = parts.extend, parts.append, _LENGTHS, len(_LENGTHS), _WORDS
     for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
+        one(b"*%d\r\n" % len(command))
         for argument in command:
             kind = type(argument)
             if kind is str:
+                if argument in words:
+                    one(words[argument])
+                    continue
                 value = argument.encode()
             elif kind is bytes:
                 value = argument
@@ -60,6 +69,16 @@ class Replies:
     def read(self) -> Any:
         """The next reply. Raises OSError or RedisError, also for an error that says the connection is of no use."""
         return self._reply(self._file.readline(_LONGEST_LINE))
+
+    def read_many(self, count: int) -> list[Any]:
+        """The next replies. Raises as `read` does."""
+        found: list[Any] = []
+        readline, add = self._file.readline, found.append
+        for _ in range(count):
+            line = readline(_LONGEST_LINE)
+            # What a transaction answers each of its commands before it runs them.
+            add(_QUEUED if line == _QUEUED_LINE else self._reply(line))
+        return found
 
     def _reply(self, line: bytes) -> Any:
         kind = line[:1]

@@ -92,13 +92,18 @@ def stop_source_of(source: Source, side: Side) -> str:
     return source.value
 
 
-def catch_up(position: Position, missed: Missed) -> Position:
-    """The position as if it had been told the prices it missed, none of which its watch names."""
-    if missed.low is None and missed.high is None and missed.latest is None:
+def catch_up(position: Position, missed: Missed, seen: int | None = None) -> Position:
+    """The position as if it had been told the prices it missed, none of which its watch names; `seen` says up to which.
+
+    The very same one where there is nothing new.
+    """
+    if missed.low is None and missed.high is None and missed.latest is None and seen in (None, position.seen):
         return position
     step = Step(position)
-    if missed.latest is not None:
-        step.change(latest=_merged(position.latest, missed.latest))
+    if missed.latest is not None and missed.latest is not position.latest:
+        step.see(_merged(position.latest, missed.latest))
+    if seen is not None and seen != position.seen:
+        step.change(seen=seen)
     if watching(position):
         prices = [(missed.low_at, missed.low), (missed.high_at, missed.high)]
         for at, price in sorted((at, price) for at, price in prices if price is not None):

@@ -26,7 +26,7 @@ from actors.domain.model import (
     Reason,
     Target,
 )
-from actors.domain.prices import take_extremes
+from actors.domain.prices import measure_extremes, take_extremes
 from actors.domain.shares import number_of
 from actors.domain.step import Step
 
@@ -53,6 +53,10 @@ def enter(step: Step, at: Micros, price: Decimal, quantity: Decimal) -> None:
         latest = position.latest.price(position.plan.stop_source, position.side) if position.latest else None
         if latest is not None:
             take_extremes(step, latest, at)
+    else:
+        # A stop may have closed a part already: that, too, is measured from the average as it is now.
+        measure_extremes(step, average, at)
+        step.change(realized_pnl=_gross(step.position))
     _set_entry_stop(step, at, average, first=first)
 
 

@@ -95,6 +95,18 @@ def take_extremes(step: Step, price: Decimal, at: Micros) -> bool:
     return True
 
 
+def measure_extremes(step: Step, entry: Decimal, at: Micros) -> None:
+    """Measure MAE and MFE from an entry whose average has moved; what is no excursion from it starts there again."""
+    position = step.position
+    mae, mfe, side = position.mae, position.mfe, position.side
+    if mae is not None and mfe is not None:
+        worse, better_one = better(side, entry, mae.price), better(side, mfe.price, entry)
+        step.change(
+            mae=_excursion(entry, mae.price, mae.at) if worse else _excursion(entry, entry, at),
+            mfe=_excursion(entry, mfe.price, mfe.at) if better_one else _excursion(entry, entry, at),
+        )
+
+
 def _excursion(entry: Decimal, price: Decimal, at: Micros) -> Excursion:
     return Excursion(price=price, percent=abs(price - entry) / entry * HUNDRED, at=at)
 

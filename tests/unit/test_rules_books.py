@@ -28,6 +28,30 @@ def test_profit_stays_exact_when_the_average_entry_has_no_end() -> None:
     assert desk.position.realized_pnl == D(1)
 
 
+def test_extremes_are_measured_from_the_average_that_the_whole_entry_paid() -> None:
+    """Five at 100, a price of 96, five more at 98: from 99 that was 3.03 %, and from 100 it never was better."""
+    desk = opened({"stop": {"percent": "50"}}, held=("entry",))
+    desk.fill("entry", "5", price="100")
+    desk.price("96")
+    desk.fill("entry", "5", price="98")
+    mae, mfe = desk.position.mae, desk.position.mfe
+    assert mae is not None
+    assert mfe is not None
+    assert (mae.price, mae.percent) == (D(96), D(3) / D(99) * 100)
+    assert (mfe.price, mfe.percent) == (D(100), D(1) / D(99) * 100)
+
+
+def test_profit_follows_an_entry_that_fills_while_its_stop_fires() -> None:
+    """Two at 100, one of them stopped at 90; eight more at 90 make the average 92, and the loss 2, not 10."""
+    desk = opened({"stop": {"percent": "5"}}, held=("entry", "resident-", "stop"))
+    desk.fill("entry", "2", price="100")
+    desk.fill("resident-1", "1", price="90")
+    assert desk.position.realized_pnl == D(-10)
+    desk.fill("entry", "8", price="90")
+    assert desk.position.entry_price == D(92)
+    assert desk.position.realized_pnl == D(-2)
+
+
 def test_fees_are_summed_apart_from_the_profit() -> None:
     """0.05 % of 1000 in, of 606 and of 404 out."""
     desk = opened(PLAN, fee_percent="0.05")

@@ -30,11 +30,11 @@ def load(state: Mapping[str, Any], schema: int) -> Position:
     if not isinstance(state, Mapping):
         raise ValueError(f"not a position: stored as {type(state).__name__}")
     body: dict[str, Any] = dict(state)
-    for version in range(schema, SCHEMA):
-        body = _UPCASTERS[version](body)
     try:
+        for version in range(schema, SCHEMA):
+            body = _UPCASTERS[version](body)
         position = plain.read(Position, body)
-    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a position: {type(error).__name__}: {error}") from error
     assert isinstance(position, Position)  # noqa: S101 - tells the type checker what plain.read was asked for
     return position

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pykka
 import pytest
 import schemathesis
 from hypothesis import given
@@ -43,9 +42,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
     with living(tmp_path_factory.mktemp("anything")) as found:
         found.opened("p1", BTC)
         found.opened("p2", ETH, side="short")
-        actors = len(pykka.ActorRegistry.get_all())
         yield found
-        found.check_alive(actors)
+        found.check_alive()
 
 
 def described() -> Any:

@@ -30,7 +30,7 @@ TAPE: dict[str, Any] = {
     "sequence": 3,
     "at": 5,
     "from": 0,
-    "sources": dict.fromkeys(SOURCES, {"lows": [["99", 1, 1], ["99.5", 4, 3]], "highs": [["101", 2, 2]]}),
+    "sources": {name: {"lows": [["99", 1, 1], ["99.5", 4, 3]], "highs": [["101", 2, 2]]} for name in SOURCES},
 }
 
 

@@ -139,7 +139,7 @@ def run(*words: str, files: Mapping[str, bytes] | None = None) -> Result:
 
 def test_what_is_right_is_taken() -> None:
     """What the damage is done to is taken whole; else nothing would be read far enough to be tested."""
-    words = ("replay", "data.csv", "--side", "long", "--entry-at", "2022-01-01", "--json", "--plan", "p.json")
+    words = ("replay", "data.csv", "--side", "long", "--entry-at", "2022-01-01T00:00:00Z", "--json", "--plan", "p.json")
     for prices in (TICKS, BARS):
         files = {"data.csv": prices.encode(), "p.json": json.dumps(PLAN).encode()}
         assert run(*words, files=files).exit_code == 0
@@ -219,11 +219,11 @@ def test_any_plan_is_read_or_every_fault_of_it_told(body: Any) -> None:
         assert parse_plan(plan_to_dict(plan)) == plan
 
 
-@effort(60)
+@effort(250)
 @given(
     data=damaged_text(TICKS, CELLS, ",") | damaged_text(BARS, CELLS, ",") | st.binary(max_size=80),
     side=st.sampled_from(["long", "short"]),
-    at=st.sampled_from(["2022-01-01", "2022-01-01T00:00:05Z", "0", "9999-12-31", "1640995203"]),
+    at=st.sampled_from(["2022-01-01T00:00:00Z", "2022-01-01T00:00:05Z", "0", "9999-12-31", "1640995203"]),
 )
 def test_any_price_file_is_replayed_or_refused(data: bytes, side: str, at: str) -> None:
     """`exitkeeper replay`."""
@@ -233,14 +233,14 @@ def test_any_price_file_is_replayed_or_refused(data: bytes, side: str, at: str) 
         assert set(json.loads(result.stdout)) >= {"entry", "exits", "remaining", "realized_pnl"}
 
 
-@effort(60)
+@effort(250)
 @given(
     raw=damaged_text(json.dumps(PLAN, indent=1), PIECES, ": ") | st.binary(max_size=80),
     name=st.sampled_from(["p.json", "p.toml"]),
 )
 def test_any_plan_file_is_taken_or_refused(raw: bytes, name: str) -> None:
     """`--plan FILE`."""
-    words = ("replay", "data.csv", "--side", "long", "--entry-at", "2022-01-01", "--plan", name)
+    words = ("replay", "data.csv", "--side", "long", "--entry-at", "2022-01-01T00:00:00Z", "--plan", name)
     run(*words, files={"data.csv": TICKS.encode(), name: raw})
 
 
@@ -278,7 +278,7 @@ WORDS = [
 ]
 
 
-@effort(120)
+@effort(300)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=7))
 def test_any_words_are_understood_or_refused(words: list[str]) -> None:
     """`exitkeeper …`, with no service to be reached."""

@@ -62,9 +62,24 @@ class Living:
         return self.position(name)
 
     def everything(self) -> dict[str, Any]:
-        """What is known of every position, but for what prices change by themselves."""
+        """What is known of every position, but for how often it was saved."""
         found = self.client.get("/v1/positions?phase=all&limit=1000").json()["positions"]
-        return {position["id"]: position for position in found}
+        return {
+            position["id"]: {name: value for name, value in position.items() if name not in ("version", "updated_at")}
+            for position in found
+        }
+
+    def at_rest(self) -> dict[str, Any]:
+        """The same, once nothing that was accepted before is under way any more."""
+        found: dict[str, Any] = {}
+
+        def settles() -> bool:
+            found.clear()
+            found.update(self.everything())
+            return all(settled(position) for position in found.values())
+
+        self.wait(settles, "what was accepted is never done")
+        return found
 
     def check_alive(self) -> None:
         """Every actor answers, none was restarted, nobody is in quarantine; only closed positions have none."""

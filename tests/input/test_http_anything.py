@@ -89,7 +89,7 @@ def test_every_endpoint_keeps_to_its_description(label: str, house: Living) -> N
         )
     )
     def ask(case: Any) -> None:
-        before = house.everything()
+        before = house.at_rest()
         response = case.call(base_url=str(house.client.base_url))
         check(house, before, response.status_code, f"{response.text}\n{case.as_curl_command()}")
         case.validate_response(response, checks=CHECKS)

@@ -19,6 +19,7 @@ ABSENT_READS = 2
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 AGAIN_SECONDS = 0.25
+_FEW = 32
 
 
 @dataclass(slots=True)
@@ -42,27 +43,57 @@ class _ReadOverdue:
     request_id: str
 
 
+class Recent:
+    """Moments by order, forgotten some time after they are older than `seconds`: an account trades for months."""
+
+    __slots__ = ("_clock", "_limit", "_marked", "_seconds")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._limit = _FEW
+        self._marked: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._marked)
+
+    def mark(self, order_id: str) -> None:
+        """It happens now."""
+        now = self._clock.monotonic()
+        if len(self._marked) >= self._limit:
+            self._marked = {key: at for key, at in self._marked.items() if now - at <= self._seconds}
+            self._limit = max(_FEW, 2 * len(self._marked))
+        self._marked[order_id] = now
+
+    def at(self, order_id: str) -> float | None:
+        """When it was marked last; None when that is long ago, or never."""
+        return self._marked.get(order_id)
+
+    def forget(self, order_id: str) -> None:
+        """It is settled."""
+        self._marked.pop(order_id, None)
+
+
 class Pace:
     """Keeps what concerns one order apart in time, so that a venue that answers slowly is not flooded."""
 
-    __slots__ = ("_clock", "_marked", "_seconds")
+    __slots__ = ("_clock", "_recent", "_seconds")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         """At least so many seconds between two marks of one order."""
         self._clock = clock
         self._seconds = seconds
-        self._marked: dict[str, float] = {}
+        self._recent = Recent(clock, seconds)
 
     def rested(self, order_id: str) -> bool:
         """Whether enough time has passed since the last mark."""
-        return self._clock.monotonic() - self._marked.get(order_id, float("-inf")) >= self._seconds
+        at = self._recent.at(order_id)
+        return at is None or self._clock.monotonic() - at >= self._seconds
 
     def mark(self, order_id: str) -> None:
         """It happens now."""
-        now = self._clock.monotonic()
-        if len(self._marked) > 10_000:
-            self._marked = {key: at for key, at in self._marked.items() if now - at < self._seconds}
-        self._marked[order_id] = now
+        self._recent.mark(order_id)
 
     def due(self, order_id: str) -> bool:
         """Whether it may happen now, and if so, mark it."""
@@ -75,7 +106,7 @@ class Pace:
 class Inquiries:
     """The look-ups under way of one account, part of its gateway."""
 
-    __slots__ = ("_clock", "_new_id", "_open", "_own", "_requests", "_sent_at", "_settings", "_told", "_venue")
+    __slots__ = ("_clock", "_new_id", "_open", "_own", "_requests", "_sent", "_settings", "_told", "_venue")
 
     def __init__(
         self, *, clock: Clock, venue: Venue, settings: AccountSettings, own: Ref, new_id: Callable[[], str]
@@ -88,7 +119,7 @@ class Inquiries:
         self._new_id = new_id
         self._open: dict[str, _Inquiry] = {}
         self._requests: dict[str, str] = {}
-        self._sent_at: dict[str, float] = {}
+        self._sent = Recent(clock, self._expiry_seconds)
         self._told = Pace(clock, AGAIN_SECONDS)
 
     @property
@@ -97,16 +128,13 @@ class Inquiries:
 
     def sent(self, order_id: str) -> None:
         """Remember when an order was last sent: until its request has expired, absence proves nothing."""
-        now = self._clock.monotonic()
-        if len(self._sent_at) > 10_000:
-            self._sent_at = {key: at for key, at in self._sent_at.items() if now - at <= self._expiry_seconds}
-        self._sent_at[order_id] = now
+        self._sent.mark(order_id)
 
     def begin(self, message: LookUpOrder) -> None:
         """A position asks. With `proof` a request of a former life may still be under way."""
         now = self._clock.monotonic()
         look_up = message.look_up
-        sent_at = self._sent_at.get(look_up.client_order_id)
+        sent_at = self._sent.at(look_up.client_order_id)
         absent_from = now if sent_at is None else sent_at + self._expiry_seconds
         if look_up.proof and sent_at is None:
             absent_from = now + self._expiry_seconds
@@ -115,7 +143,8 @@ class Inquiries:
     def settle(self, symbol: str, order_id: str, kind: OrderKind, reply_to: Ref) -> None:
         """A request of ours has no outcome: find out."""
         now = self._clock.monotonic()
-        absent_from = self._sent_at.get(order_id, now) + self._expiry_seconds
+        sent_at = self._sent.at(order_id)
+        absent_from = (now if sent_at is None else sent_at) + self._expiry_seconds
         self._start(symbol, order_id, kind, reply_to, absent_from)
 
     def _start(self, symbol: str, order_id: str, kind: OrderKind, reply_to: Ref, absent_from: float) -> None:
@@ -187,7 +216,7 @@ class Inquiries:
             inquiry.absent_reads += 1
         if inquiry.absent_reads >= ABSENT_READS:
             del self._open[order_id]
-            self._sent_at.pop(order_id, None)
+            self._sent.forget(order_id)
             tell(inquiry.reply_to, OrderAbsent(at=answer.read_at, client_order_id=order_id))
             return
         self._pause(order_id)

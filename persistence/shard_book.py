@@ -11,7 +11,7 @@ from persistence.messages import Ref, Save
 from persistence.store import Change, Loaded, Snapshot, SnapshotCorrupt, StaleOwner
 from persistence.tape_queue import TapeQueue
 
-_CLOSED_REMEMBERED = 10_000
+_CLOSED_REMEMBERED = 1_000
 
 SOFT_LIMIT = 100
 """How many soft states travel in one batch: what is decided meanwhile waits for that batch to end.
@@ -214,7 +214,7 @@ class ShardBook:
         return max(save.grew_from, known.version) if known is not None and chains else save.grew_from
 
     def _remember_closed(self, name: str, closed: bool) -> None:
-        # Late fills may still be saved to a closed position; ten thousand of them later nobody will.
+        # Late fills may still be saved to a closed position; a thousand of them later nobody will.
         self.closed.pop(name, None)
         if closed:
             self.closed[name] = None

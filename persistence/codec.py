@@ -106,7 +106,7 @@ def decode_lease(shard: str, raw: bytes) -> tuple[str, int]:
 
 def encode_line(line: Line) -> bytes:
     """The bytes of a line of owners."""
-    raw: bytes = msgpack.packb([line.since, line.until], use_bin_type=True)
+    raw: bytes = msgpack.packb([line.since, line.until, line.owner], use_bin_type=True)
     return raw
 
 
@@ -114,11 +114,17 @@ def decode_line(shard: str, raw: bytes | None) -> Line | None:
     """The line in these bytes; None where there is none, or none that can be read: it is a hint, and guards nothing."""
     if raw is None:
         return None
+    what = f"the line of shard {shard}"
     try:
-        since, until = _unpack(raw, 2, "", f"the line of shard {shard}")
+        since, until, owner = _unpack(raw, 3, "", what)
     except SnapshotCorrupt:
-        return None
-    return Line(since=since, until=until) if _counts(since) and _counts(until) and since <= until else None
+        try:
+            # As an older release noted it.
+            (since, until), owner = _unpack(raw, 2, "", what), ""
+        except SnapshotCorrupt:
+            return None
+    fits = _counts(since) and _counts(until) and since <= until and isinstance(owner, str)
+    return Line(since=since, until=until, owner=owner) if fits else None
 
 
 def encode_event(position_id: str, event: Mapping[str, Any]) -> bytes:

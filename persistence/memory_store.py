@@ -193,6 +193,11 @@ class MemoryStore(CommittingStore):
         self._stage("before_read", StoreUnreachable)
         return decode_fence(shard, self._data(shard).fence)
 
+    def line(self, shard: str) -> Line | None:
+        """See Store.line."""
+        self._stage("before_read", StoreUnreachable)
+        return decode_line(shard, self._data(shard).line)
+
     def note_line(self, shard: str, line: Line) -> None:
         """See Store.note_line."""
         self._stage("before_write", StoreUnreachable)

@@ -6,7 +6,9 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from persistence.batch import Batch
+from persistence.codec import decode_lease
 from persistence.redis_connection import Command
+from persistence.store import SnapshotCorrupt
 
 CLOSED_KEPT_MILLISECONDS = 30 * 24 * 3600 * 1000
 EVENTS_KEPT = 100_000
@@ -46,6 +48,14 @@ class Keys:
 def milliseconds(seconds: float) -> int:
     """A time to live as Redis takes it, never none at all."""
     return max(1, int(seconds * 1000))
+
+
+def lease_or_unreadable(shard: str, raw: bytes) -> tuple[str, int]:
+    """Owner and epoch of a lease; one that cannot be read is somebody's all the same."""
+    try:
+        return decode_lease(shard, raw)
+    except SnapshotCorrupt:
+        return ("somebody whose lease cannot be read", 0)
 
 
 def pass_over_another_type(error: ResponseError) -> None:

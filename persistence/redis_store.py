@@ -22,7 +22,6 @@ from persistence.batch import Batch, bare_revision
 from persistence.codec import (
     decode_event,
     decode_fence,
-    decode_lease,
     decode_line,
     decode_snapshot,
     encode_fence,
@@ -33,6 +32,7 @@ from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, Ref
 from persistence.redis_commands import (
     Keys,
     as_meant,
+    lease_or_unreadable,
     milliseconds,
     pass_over_another_type,
     positions_as_meant,
@@ -226,13 +226,19 @@ class RedisStore(CommittingStore):
         """See Store.lease_owner."""
         with self._unreachable(f"the lease of shard {shard} could not be read"):
             raw = self._route.call(shard, "GET", Keys(shard).lease)
-        return None if raw is None else _lease_or_unreadable(shard, raw)[0]
+        return None if raw is None else lease_or_unreadable(shard, raw)[0]
 
     def fence(self, shard: str) -> Fence:
         """See Store.fence."""
         with self._unreachable(f"the fence of shard {shard} could not be read"):
             raw = self._route.call(shard, "GET", Keys(shard).fence)
         return decode_fence(shard, raw)
+
+    def line(self, shard: str) -> Line | None:
+        """See Store.line."""
+        with self._unreachable(f"the line of shard {shard} could not be read"):
+            (raw,) = self._get_many(shard, [Keys(shard).line])
+        return decode_line(shard, raw)
 
     def note_line(self, shard: str, line: Line) -> None:
         """See Store.note_line."""
@@ -246,7 +252,7 @@ class RedisStore(CommittingStore):
             shard,
             [("WATCH", keys.lease, keys.fence), ("GET", keys.fence), ("GET", keys.lease), ("PTTL", keys.lease)],
         )
-        lease = None if replies[2] is None else _lease_or_unreadable(shard, replies[2])
+        lease = None if replies[2] is None else lease_or_unreadable(shard, replies[2])
         return self._decode_watched(shard, replies[1]), lease, max(0, replies[3]) / 1000
 
     def _transact(self, commands: Sequence[Command]) -> bool:
@@ -273,7 +279,6 @@ class RedisStore(CommittingStore):
             symbols = self._symbols(shard, keys)
             tapes = self._get_many(shard, [keys.tape(symbol) for symbol in symbols])
             finals = self._finals(shard, keys, closed_limit)
-            (line,) = self._get_many(shard, [keys.line])
         for name, raw in zip(names, values, strict=True):
             try:
                 snapshots.append(self._decode_open(name, raw))
@@ -284,7 +289,7 @@ class RedisStore(CommittingStore):
             corrupt=corrupt,
             closed=self._decode_closed(finals[:closed_limit]),
             tapes={symbol: tape for symbol, tape in zip(symbols, tapes, strict=True) if tape is not None},
-            line=decode_line(shard, line),
+            line=self.line(shard),
         )
 
     def read(self, shard: str, position_id: str) -> Snapshot | None:
@@ -388,10 +393,3 @@ class RedisStore(CommittingStore):
         except (RedisError, OSError) as error:
             self._reset()
             raise StoreUnreachable(f"{what}: {error}", outage=outage_of(error)) from error
-
-
-def _lease_or_unreadable(shard: str, raw: bytes) -> tuple[str, int]:
-    try:
-        return decode_lease(shard, raw)
-    except SnapshotCorrupt:
-        return ("somebody whose lease cannot be read", 0)

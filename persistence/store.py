@@ -123,11 +123,13 @@ class Line:
     """Since which epoch, up to which, every owner of a shard was known to be the only one: no former one may still act.
 
     A hint of its own beside the fence: it counts only for the epoch that follows `until`, and where there is none that
-    fits, less is taken for granted.
+    fits, less is taken for granted. `owner` noted it, under the epoch `until`: its lease tells that no more once it has
+    run out. Empty where an older release noted it.
     """
 
     since: int
     until: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +208,9 @@ class Store(Protocol):
 
     def fence(self, shard: str) -> Fence:
         """The shard's fence as it is now (all zero when there is none). Raises StoreUnreachable."""
+
+    def line(self, shard: str) -> Line | None:
+        """The line of owners as it was last noted. Raises StoreUnreachable."""
 
     def note_line(self, shard: str, line: Line) -> None:
         """Note the line of owners, for whoever loads the shard next. Raises StoreUnreachable."""

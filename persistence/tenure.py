@@ -42,21 +42,32 @@ class Tenure:
 
     def acquire(self, shard: str) -> Lease:
         """Take the lease under a higher epoch, and keep count of the epochs that were ours without a gap."""
-        dead_owner = None
-        if self._dead_owner is not None:
-            holder = self._store.lease_owner(shard)
-            if holder is not None and holder != self._owner and self._dead_owner(holder):
-                dead_owner = holder
+        dead_owner, ended_at = self._the_dead(shard)
         asked_at = self._boottime()
         fence = self._store.take(shard, self._owner, self._ttl_seconds, dead_owner=dead_owner)
         last, before_run = self._runs.get(shard, (-1, 0))
         ours = fence.epoch == last + 1
-        self._takeovers[shard] = fence.epoch > 1 and not ours and dead_owner is None
+        vouched = dead_owner is not None or ended_at == fence.epoch - 1
+        self._takeovers[shard] = fence.epoch > 1 and not ours and not vouched
         self._runs[shard] = (fence.epoch, before_run if fence.epoch == last + 1 else fence.epoch - 1)
         lease = Lease(shard=shard, epoch=fence.epoch, deadline=asked_at + self._ttl_seconds)
         self._leases.post(lease)
         _log.info("lease.taken", shard=shard, epoch=fence.epoch, owner=self._owner)
         return lease
+
+    def _the_dead(self, shard: str) -> tuple[str | None, int]:
+        """The holder of the lease if it is proven dead; where the lease is gone, the epoch of the one who had it last
+        according to the line of owners, if that one is (0: nothing is proven).
+        """
+        if self._dead_owner is None:
+            return None, 0
+        holder = self._store.lease_owner(shard)
+        if holder is not None:
+            return (holder if holder != self._owner and self._dead_owner(holder) else None), 0
+        line = self._store.line(shard)
+        if line is None or not line.owner or line.owner == self._owner or not self._dead_owner(line.owner):
+            return None, 0
+        return None, line.until
 
     def ran_out(self, book: ShardBook) -> bool:
         """Whether the shard's lease can no longer be counted on."""
@@ -82,7 +93,7 @@ class Tenure:
         """Everything of a shard that was taken, with the spilled states that still apply."""
         loaded = self._store.load(book.shard)
         takeover = self._takeovers.get(book.shard, False)
-        line = _prolonged(loaded.line, book.epoch, takeover=takeover)
+        line = replace(_prolonged(loaded.line, book.epoch, takeover=takeover), owner=self._owner)
         if line != loaded.line:
             self._store.note_line(book.shard, line)
         book.learn(loaded)

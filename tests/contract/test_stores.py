@@ -317,6 +317,18 @@ def test_the_line_of_owners_is_loaded_as_it_was_noted(world: World) -> None:
     assert store.fence(SHARD) == before
 
 
+def test_who_noted_the_line_of_owners_is_told_after_his_lease(world: World) -> None:
+    """The lease forgets its owner when it runs out; the line is then all that says who was the last."""
+    store = world.store()
+    epoch = take(store)
+    assert store.line(SHARD) is None
+    noted = Line(since=1, until=epoch, owner="me")
+    store.note_line(SHARD, noted)
+    world.expire_lease()
+    assert world.store().line(SHARD) == noted
+    assert store.lease_owner(SHARD) is None
+
+
 def test_versions_grow_by_one(world: World) -> None:
     """Versions count commits, one by one, and each commit moves the fence on."""
     store = world.store()

@@ -110,6 +110,39 @@ def test_nor_do_many_restarts_in_a_row(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_nor_do_restarts_long_after_the_lease_has_run_out(tmp_path: Path, seed: int) -> None:
+    """Its lease no longer names the dead keeper; the shard's line of owners does, and the same order rests on."""
+    keeper = opened(tmp_path, seed)
+    before = keeper.resting()
+    for _ in range(3):
+        keeper.crash()
+        freeze(keeper, 3 * LEASE_SECONDS)
+        keeper.start()
+        keeper.run(3)
+    assert keeper.resting() == before
+    assert len(keeper.sent(OrderKind.STOP_MARKET)) == 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stranger_replaces_the_stop_also_long_after_the_lease_has_run_out(tmp_path: Path, seed: int) -> None:
+    """Nobody can prove to it that the former owner is dead, and to the former owner's next life nobody that it is."""
+    keeper = opened(tmp_path, seed)
+    (old,) = keeper.resting()
+    keeper.crash()
+    freeze(keeper, 3 * LEASE_SECONDS)
+    keeper.boot(owner="stranger", trust_the_dead=False)
+    keeper.run(10)
+    (strangers,) = keeper.resting()
+    assert strangers != old
+    keeper.crash()
+    freeze(keeper, 3 * LEASE_SECONDS)
+    keeper.start()
+    keeper.run(10)
+    (own,) = keeper.resting()
+    assert own not in (old, strangers)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_new_owner_that_dies_before_it_replaced_leaves_that_to_its_successor(tmp_path: Path, seed: int) -> None:
     """It is proven dead; the one before it is not, and its stop still rests: the successor must replace it."""
     keeper = owing(tmp_path, seed)

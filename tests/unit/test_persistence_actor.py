@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar, cast
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -188,6 +189,32 @@ def test_the_line_of_owners_goes_on_while_each_is_the_only_one() -> None:
     after = Keeper(server, owner="you-2", dead_owner=lambda _: True, seconds=another.seconds)
     assert (found := after.take()).unbroken_since == 6
     assert not found.takeover
+
+
+def test_the_line_goes_on_also_when_the_lease_of_a_dead_owner_has_run_out() -> None:
+    """Who had it last is noted in the line: proven dead, he needs no lease to be known by."""
+    server, seconds = MemoryServer(), 1000.0
+    for number in range(3):
+        life = Keeper(server, owner=f"me-{number}", dead_owner=lambda owner: owner.startswith("me-"), seconds=seconds)
+        taken = life.take()
+        assert (taken.takeover, taken.unbroken_since) == (False, 1)
+        seconds += 3600
+    stranger = Keeper(server, owner="you", dead_owner=lambda owner: owner.startswith("you"), seconds=seconds)
+    assert stranger.take().takeover
+    back = Keeper(server, owner="me-3", dead_owner=lambda owner: owner.startswith("me-"), seconds=seconds + 3600)
+    assert (found := back.take()).takeover
+    assert found.unbroken_since == 5
+
+
+def test_the_last_owner_is_vouched_for_by_a_line_that_reaches_up_to_him_alone() -> None:
+    """Somebody who noted nothing had the shard after the dead: he may still act, and nobody knows who he was."""
+    server = MemoryServer()
+    Keeper(server, owner="me-0", dead_owner=lambda _: True).take()
+    MemoryStore(newest_schema=1, now=lambda: 2000.0, server=server).take(SHARD, "you", 10.0)
+    assert Keeper(server, owner="me-1", dead_owner=lambda _: True, seconds=3000.0).take().takeover
+    # As an older release notes it.
+    server.shard(SHARD).line = msgpack.packb([3, 3])
+    assert Keeper(server, owner="me-2", dead_owner=lambda _: True, seconds=4000.0).take().takeover
 
 
 def test_a_line_with_a_gap_says_less() -> None:

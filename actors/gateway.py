@@ -30,6 +30,7 @@ from actors.traffic import (
     EnsureStop,
     GapRead,
     LookUpOrder,
+    MarketsReady,
     ReadGap,
     ReadSlot,
     SendOrder,
@@ -81,6 +82,7 @@ class GatewayActor(pykka.ThreadingActor):
         # Request ids must not repeat after a restart: an answer to a former actor would be taken for ours.
         self._name = f"{parts.clock.now():x}"
         self._own = self.actor_ref
+        self._replaced = False
         self._feed = AccountFeed(parts, self._own, self._settle)
         wait = parts.settings.request_expiry_seconds + parts.settings.clock_skew_seconds
         self._under_way = UnderWay(parts.clock, self._own, wait)
@@ -117,7 +119,12 @@ class GatewayActor(pykka.ThreadingActor):
 
     def on_receive(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         """Requests from positions, outcomes and prices from the venue."""
+        if self._replaced:
+            return
         match message:
+            case MarketsReady() if not self._parts.wanted(self._own):
+                # Its account has another gateway by now: starting the venue late would take it away from that one.
+                self._replaced = True
             case VenueFailed():
                 raise RuntimeError(f"the venue has failed: {message.error}")
             case OrderAnswered() | RequestFailed() | AccountAnswered() | CandlesAnswered() | SurveyAnswered():

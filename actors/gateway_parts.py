@@ -12,7 +12,7 @@ from persistence.lease import LeaseBoard, boottime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayParts:
-    """What a GatewayActor works with."""
+    """What a GatewayActor works with. `wanted` tells whether its account has not got another one meanwhile."""
 
     settings: AccountSettings
     venue: Venue
@@ -22,3 +22,4 @@ class GatewayParts:
     order_tag: str
     supervisor: Ref
     boottime: Callable[[], float] = boottime
+    wanted: Callable[[Ref], bool] = lambda _: True

@@ -66,6 +66,9 @@ class Recovery:
             position, seen = caught_up(position, tape)
             position = changed(position, {"seen": seen})
         actor.listening.saving(stored)
+        if position.seen != stored.seen:
+            # What is shown has seen more than what is stored: the tape must answer for both.
+            actor.listening.saving(position)
         self._recovering = True
         # Before any answer can arrive: what the look-ups must settle, sent or only planned.
         self._open_lookups = {intent.client_order_id for intent in position.intents if not intent.status.terminal}

@@ -80,6 +80,10 @@ class Account:
         known = self.venue.instruments()
         return not known or any(instrument.symbol == symbol for instrument in known)
 
+    def is_served_by(self, gateway: Ref) -> bool:
+        """Whether this is the account's gateway now."""
+        return self.gateway == gateway
+
     def next_delay(self, now: float) -> float:
         """How long to wait before this account begins anew: longer with every failure of the last minute."""
         self.failures = [at for at in self.failures if now - at < RESTART_WINDOW_SECONDS] + [now]
@@ -139,6 +143,7 @@ class Roster:
                 order_tag=parts.order_tag,
                 supervisor=self.supervisor,
                 boottime=parts.boottime,
+                wanted=account.is_served_by,
             ),
         )
         account.gateway = gateway

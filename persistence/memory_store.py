@@ -147,7 +147,9 @@ class MemoryStore(CommittingStore):
                 if data.lease is not None and data.lease[0] not in (owner, dead_owner):
                     self._begun.pop((shard, owner), None)
                     raise self._held(shard, data.lease)
+                watched = (data.fence, data.lease)
                 self._stage("before_write", StoreUnreachable)
+                self._unmoved(self._data(shard), watched)
                 meant = self._next_take(shard, owner, fence)
                 data.fence = encode_fence(meant)
                 data.lease = (owner, meant.epoch, self._now() + ttl_seconds)
@@ -171,9 +173,16 @@ class MemoryStore(CommittingStore):
         fence = decode_fence(shard, data.fence)
         if fence.epoch != epoch or data.lease is None or data.lease[:2] != (owner, epoch):
             raise stale_owner(shard, epoch, fence.epoch)
+        watched = (data.fence, data.lease)
         self._stage("before_write", StoreUnreachable)
+        self._unmoved(self._data(shard), watched)
         data.lease = (owner, epoch, self._now() + ttl_seconds)
         self._stage("after_write", StoreUnreachable)
+
+    def _unmoved(self, data: ShardData, watched: tuple[object, object]) -> None:
+        """Lease and fence are compared and set together: what moved since they were read fails the write."""
+        if (data.fence, data.lease) != watched:
+            raise StoreUnreachable("the shard was written by somebody else in between")
 
     def release(self, shard: str, owner: str, epoch: int) -> None:
         """See Store.release."""

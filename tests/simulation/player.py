@@ -58,6 +58,11 @@ class Player:
         if story.crowd:
             world.by_hand(story.entry_side, str(story.crowd))
             world.pass_time(0.5)
+            for _ in range(0 if world.waits else 60):
+                # Until the keeper has looked around: of what it has not seen it can know nothing.
+                if self.promises.last is None or self.promises.last.excess:
+                    break
+                world.pass_time(1.0)
 
     def _to_the_end(self) -> None:
         """The market waits for the keeper: until the position has ended."""
@@ -72,6 +77,10 @@ class Player:
                 break
         self.points = world.points
         world.pass_time(1.0)
+        for _ in range(30):
+            if world.awake is not None and world.awake.ready:
+                break
+            world.pass_time(1.0)
 
     def hands_are_done(self, second: int) -> bool:
         """Whether nobody will interfere any more."""
@@ -131,6 +140,16 @@ class Player:
             reply = self.world.simulator.reply()
             tell(life.house.supervisor, AmendRequest(position_id="p1", body=body, reply=reply, act_now=True))
 
+    def _sleep(self) -> None:
+        """Whoever runs the keeper lets it be down for two minutes, now that its stop rests."""
+        world = self.world
+        ledger, last = self.promises.ledger, self.promises.last
+        if world.waits or ledger is None or not ledger.stops or last is None or not last.protected:
+            return
+        world.boots_due.clear()
+        for life in [life for life in world.lives if not life.dead]:
+            world.kill(life, "it is stopped for two minutes", down=125.0, machine=life.machine)
+
     def _cancel(self) -> None:
         """Somebody cancels what rests for a target."""
         limits = [order for order in self.world.venue().orders if order.kind is OrderKind.LIMIT]
@@ -140,7 +159,7 @@ class Player:
 
     def _reduce(self) -> None:
         """Somebody sells a part past the keeper."""
-        if abs(self.world.held()) > self.story.crowd:
+        if abs(self.world.held()) - self.story.crowd > 0.2:
             self.world.by_hand(self._exit_side, "0.1")
 
     def _liquidate(self) -> None:

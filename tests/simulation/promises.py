@@ -184,9 +184,12 @@ class Promises(Watcher):
 
     def _closed_at_most_the_quantity(self, ledger: Ledger) -> None:
         self.hold("closed_at_most_the_quantity", ledger.bought <= self.story.quantity, f"entered {ledger.bought}")
-        self.hold(
-            "closed_at_most_the_quantity", ledger.sold <= ledger.bought, f"closed {ledger.sold} of {ledger.bought}"
-        )
+        most = ledger.bought
+        if self.story.crowd and any(leg.startswith("resident-") for leg in ledger.by_leg):
+            # Where somebody else holds more in the slot, reduce-only does not end what is under way as a stop fires.
+            parts = [closed for leg, closed in ledger.by_leg.items() if leg.startswith(("target-", "manual-"))]
+            most += max(parts, default=_ZERO)
+        self.hold("closed_at_most_the_quantity", ledger.sold <= most, f"closed {ledger.sold} of {ledger.bought}")
 
     def _closed_at_most_as_decided(self, ledger: Ledger) -> None:
         """A target closes its fraction of what was bought, a manual close what was accepted for it."""
@@ -215,7 +218,8 @@ class Promises(Watcher):
             closing = any(leg in ("stop", "time_limit") for leg in ledger.by_leg)
             closing = closing or any(leg.startswith("resident-") for leg in ledger.by_leg)
             stored = self._present()
-            closing = closing or (stored is not None and stored.closing_reason is not None)
+            # While the venue is read to hold more than is tracked, stops are moved cancel-first.
+            closing = closing or (stored is not None and (stored.closing_reason is not None or stored.excess > 0))
             self.hold("always_a_stop", closing, f"{held} is held and no stop rests, where one did")
 
     def _ended_means_ended(self, ledger: Ledger) -> None:
@@ -363,10 +367,11 @@ class Promises(Watcher):
         if before.peak_price is not None and before.trailing_stop_active:
             kept = after.peak_price is not None and self.sign * (after.peak_price - before.peak_price) >= 0
             self.hold(name, kept, f"peak {before.peak_price} -> {after.peak_price}")
-        for what, old, new in (("MAE", before.mae, after.mae), ("MFE", before.mfe, after.mfe)):
-            if old is not None and before.entry_complete:
-                kept = new is not None and new.percent >= old.percent
-                self.hold(name, kept, f"{what} {old.percent} -> {new.percent if new else None}")
+        # By price: while an entry is filled in parts, the entry price that a percent refers to moves.
+        for what, old, new, sign in (("MAE", before.mae, after.mae, -1), ("MFE", before.mfe, after.mfe, 1)):
+            if old is not None:
+                kept = new is not None and sign * self.sign * (new.price - old.price) >= 0
+                self.hold(name, kept, f"{what} {old.price} -> {new.price if new else None}")
 
     def acknowledged(self, life: Life, epoch: int, outcome: Outcome) -> None:
         """A save was acknowledged: from now on it is stored."""
@@ -422,7 +427,7 @@ class Promises(Watcher):
         self.hold(name, not reasons, f"{reasons}")
         ledger, position = self._read_exchange(), self._present()
         # What others hold in the same slot is theirs; what they closed of ours is gone.
-        held = ledger.bought - ledger.sold + min(_ZERO, ledger.others)
+        held = max(_ZERO, ledger.bought - ledger.sold + min(_ZERO, ledger.others))
         if position is None or life is None or life.house is None:
             self.hold(
                 name, not ledger.slot.trades and not ledger.slot.orders, "nothing is stored, and there are orders"

@@ -46,7 +46,7 @@ class Story:
     """What is opened, and what comes. `crowd` is what somebody else holds in the same slot, and `faults` are the
     exchange's part in it.
 
-    `exact`: where no tick is lost, crashes change nothing that counts.
+    `exact`: where no tick is lost, crashes change nothing that counts. `every`: each of its crash points is tried.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Story:
     faults: Sequence[Mapping[str, Any]] = ()
     troubles: Sequence[Trouble] = ()
     exact: bool = True
+    every: bool = True
 
     @cached_property
     def plan(self) -> Plan:
@@ -110,6 +111,12 @@ TOLD = (
         (60100, 60200, 60700, 60600, 60300, 59900),
         troubles=(Trouble(kind="hand", when="second", at=3, subject="half"),),
         exact=False,
+    ),
+    Story(
+        "slept through",
+        (*[60100] * 60, *[60200] * 15, *[60700] * 10, *[60200] * 60, 60250, 60650, 60300, 59900),
+        troubles=(Trouble(kind="hand", when="second", at=8, subject="sleep", seconds=125.0),),
+        every=False,
     ),
 )
 STORIES = {story.name: story for story in TOLD}

@@ -147,7 +147,7 @@ class CampaignStore(MemoryStore):
             return loaded
 
     def _commit(self, shard: str, batch: Any) -> Any:
-        self._world.before_write(self._data(shard))
+        self._world.before_write(self._life, self._data(shard))
         try:
             return super()._commit(shard, batch)
         finally:
@@ -212,6 +212,7 @@ class World(Keeper):
         self.calm = False
         self.unwritten: tuple[ShardData, dict[str, Any]] | None = None
         self.reverted = False
+        self._writer: Life | None = None
         self.trace: list[str] = []
         self.on_point: Callable[[int, Life, str], None] | None = None
         self.troubles = Troubles()
@@ -408,8 +409,9 @@ class World(Keeper):
         raw = self.shard.fence
         return 0 if raw is None else MemoryFence.of(raw)
 
-    def before_write(self, data: ShardData) -> None:
+    def before_write(self, life: Life, data: ShardData) -> None:
         """What is stored now, should the write that follows be lost before it is acknowledged."""
+        self._writer = life
         kept = {name: _copied(getattr(data, name)) for name in ("fence", "positions", "expires", "open", "tapes")}
         self.unwritten = (data, kept | {"events": len(data.events), "closed": len(data.closed)})
 
@@ -428,6 +430,8 @@ class World(Keeper):
 
     def stage(self, life: Life, stage: str) -> None:
         """A stage of a request to the store: it may be slow, lost, or come to nothing."""
+        if life is not self._writer:
+            self.unwritten = None
         write = self.unwritten
         self.point(life, f"store {life.inside} {stage}")
         if self.unwritten is not write:

@@ -25,6 +25,7 @@ from tests.simulation.troubles import (
     draw_exchange_troubles,
     draw_hands,
     draw_keeper_troubles,
+    draw_late_sends,
     draw_store_troubles,
 )
 from tests.simulation.world import World
@@ -119,8 +120,10 @@ def troubles_of(options: Options) -> list[Trouble]:
         found += draw_keeper_troubles(dice, options.drawn, 900)
         found += draw_exchange_troubles(dice) + draw_store_troubles(dice)
         found += draw_hands(dice, len(drawn(options.seed).prices))
+        # What is added to the drawing comes last: the places of all others stay what they were.
+        found += draw_late_sends(dice)
     elif options.drawn and options.lost:
-        found += draw_keeper_troubles(dice, options.drawn, 500)
+        found += draw_keeper_troubles(dice, options.drawn, 500) + draw_late_sends(dice)
     elif options.drawn:
         found += draw_crashes(dice, options.drawn, 350, lost=False)
     if options.keep is not None:

@@ -14,12 +14,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """One thing that goes wrong. `when` is `point`, `stage`, `request` or `second`; `at` counts those.
+    """One thing that goes wrong. `when` is `point`, `send`, `stage`, `request` or `second`; `at` counts those.
 
-    At a point the keeper `crash`es (and one starts after `seconds`, here or `elsewhere`), loses its machine's `power`,
-    stands still (`pause`) for so long, `relieved` or not, or a `rival` starts on another machine. A stage of the store
-    is `lost`, `slow`, or `undo`ne: a write that came to nothing. A request meets the fault of `detail` (see
-    paper_faults.Rule). At a second the store is out of reach (`outage`) for so long, or somebody's `hand` interferes.
+    At a point (or the point before an order leaves, a `send`) the keeper `crash`es (and one starts after `seconds`,
+    here or `elsewhere`), loses its machine's `power`, stands still (`pause`) for so long, `relieved` or not, or a
+    `rival` starts on another machine. A stage of the store is `lost`, `slow`, or `undo`ne: a write that came to
+    nothing. A request meets the fault of `detail` (see paper_faults.Rule). At a second the store is out of reach
+    (`outage`) for so long, or somebody's `hand` interferes.
     """
 
     kind: str
@@ -74,6 +75,14 @@ def draw_keeper_troubles(dice: random.Random, number: int, points: int) -> list[
             detail = {"relieved": True} if dice.random() < 0.75 else {}
         found.append(Trouble(kind=kind, when="point", at=at, seconds=seconds, detail=detail))
     return found
+
+
+def draw_late_sends(dice: random.Random) -> list[Trouble]:
+    """A keeper that stands still just as an order or a cancel leaves it, while another one takes over."""
+    if dice.random() < 0.75:
+        return []
+    detail = {"relieved": True}
+    return [Trouble(kind="pause", when="send", at=dice.randint(1, 9), seconds=dice.choice((11.0, 14.0)), detail=detail)]
 
 
 def draw_store_troubles(dice: random.Random) -> list[Trouble]:

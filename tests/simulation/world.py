@@ -185,6 +185,7 @@ class Troubles:
     """What is to come, by where it comes."""
 
     points: dict[int, Trouble] = field(default_factory=dict)
+    sends: dict[int, Trouble] = field(default_factory=dict)
     stages: dict[int, Trouble] = field(default_factory=dict)
     outages: list[Trouble] = field(default_factory=list)
 
@@ -209,6 +210,7 @@ class World(Keeper):
         self.logs = {"a": MemoryFailureLog(), "b": MemoryFailureLog()}
         self.points = 0
         self.stages = 0
+        self.sends = 0
         self.calm = False
         self.unwritten: tuple[ShardData, dict[str, Any]] | None = None
         self.reverted = False
@@ -223,6 +225,8 @@ class World(Keeper):
     def _expect(self, trouble: Trouble) -> None:
         if trouble.when == "point":
             self.troubles.points[trouble.at] = trouble
+        elif trouble.when == "send":
+            self.troubles.sends[trouble.at] = trouble
         elif trouble.when == "stage":
             self.troubles.stages[trouble.at] = trouble
         elif trouble.kind == "outage":
@@ -366,6 +370,9 @@ class World(Keeper):
         if self.on_point is not None:
             self.on_point(self.points, life, what)
         trouble = self.troubles.points.get(self.points)
+        if what in ("before submit", "before cancel"):
+            self.sends += 1
+            trouble = trouble or self.troubles.sends.get(self.sends)
         if trouble is None or self.calm or life.dead:
             return
         other = "b" if life.machine == "a" else "a"

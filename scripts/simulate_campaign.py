@@ -121,9 +121,14 @@ def _chunks(options: Iterable[Options]) -> Iterator[list[Options]]:
         yield chunk
 
 
-def _work(chunk: list[Options]) -> list[Ran]:
+def be_quiet() -> None:
+    """What the keepers of a run have to say is not what is asked for."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
+
+
+def _work(chunk: list[Options]) -> list[Ran]:
+    be_quiet()
     with tempfile.TemporaryDirectory(prefix="ek-") as folder:
         return [_run(options, Path(folder)) for options in chunk]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.simulate_campaign import Campaign, play
+from scripts.simulate_campaign import Campaign, be_quiet, play
 from scripts.simulate_proof import write_proof
-from tests.simulation.campaign import Options, options_for, parse_options, troubles_of
+from tests.simulation.campaign import Options, options_for, parse_options, run, troubles_of
 from tests.simulation.shrink import failure_of, shrink, told
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +25,7 @@ BATCH = 2_000
 def main(words: Sequence[str]) -> int:
     """Run what was asked for; 0 when every promise held and, in a full campaign, every moment was reached."""
     asked = _parser().parse_args(words)
+    be_quiet()
     if asked.planted:
         module = importlib.import_module("tests.simulation.planted")
         return int(module.main())
@@ -71,7 +72,7 @@ def _replay(options: Options) -> int:
     with tempfile.TemporaryDirectory(prefix="ek-") as folder:
         failure = failure_of(options, Path(folder))
         if failure is None:
-            _say("\n".join(_course(options)))
+            _say("\n".join(_course(options, run(options, Path(folder)).trace)))
             return 0
         _say(told(failure))
         small = shrink(failure, Path(folder))
@@ -80,8 +81,9 @@ def _replay(options: Options) -> int:
     return 1
 
 
-def _course(options: Options) -> Iterator[str]:
+def _course(options: Options, trace: Sequence[str]) -> Iterator[str]:
     yield from (f"trouble  {trouble}" for trouble in troubles_of(options))
+    yield from trace
     yield f"{options}: every promise held"
 
 

@@ -16,14 +16,10 @@ from actors.audit import line_of
 from actors.commands import also_answer, amend, close, refuse_late
 from actors.directory import Published
 from actors.domain.advance import advance
-from actors.domain.events import (
-    Effect,
-    Event,
-    Note,
-    Submit,
-)
+from actors.domain.events import Effect, Event, Note, Submit
 from actors.domain.model import Micros, Phase, Position
 from actors.domain.orders import quiet
+from actors.domain.records import changed
 from actors.domain.schema import SCHEMA, dump
 from actors.domain.watch import only_extremes
 from actors.effects import release
@@ -241,6 +237,9 @@ class PositionActor(pykka.ThreadingActor):
         self._states = {change: state for change, state in self._states.items() if change > message.change}
         if acknowledged is None:
             return
+        if self._acked_change >= self._change and self.position is not None:
+            # Whether it is reconciled is not saved, and so may have changed since the save began without another one.
+            acknowledged = changed(acknowledged, {"reconciling": self.position.reconciling})
         self.publish(acknowledged)
         self.listening.acknowledged(acknowledged)
         self._release_acknowledged(acknowledged)

@@ -444,3 +444,50 @@ def test_turns_pin_no_frames() -> None:
     del ref
     gc.collect()
     assert held[0]() is None
+
+
+class Counting(pykka.ThreadingActor):
+    """Counts what it is told, and stands still at its line when told a number of seconds."""
+
+    def __init__(self, simulator: Simulator, seen: list[object]) -> None:
+        super().__init__()
+        self._simulator, self._seen = simulator, seen
+
+    def on_receive(self, message: object) -> None:
+        """Count it."""
+        if isinstance(message, float):
+            self._simulator.stand_still(message, self._simulator.group_of(self))
+        self._seen.append(message)
+
+
+def test_a_group_vanishes_alone() -> None:
+    """The actors of another group go on."""
+    simulator, first, second = Simulator(seed=1), list[object](), list[object]()
+    simulator.group = "a"
+    one = simulator.spawn(Counting, simulator, first)
+    simulator.group = "b"
+    two = simulator.spawn(Counting, simulator, second)
+    simulator.run()
+    simulator.crash("a")
+    assert not one.is_alive()
+    two.tell("still here")
+    simulator.run()
+    assert (first, second) == ([], ["still here"])
+
+
+def test_a_turn_stands_still_while_others_go_on_and_ends_there_if_its_group_vanishes() -> None:
+    """What follows the line happens after the others' turns, or, where the group has vanished, never."""
+    simulator, first, second = Simulator(seed=1), list[object](), list[object]()
+    simulator.group = "a"
+    one = simulator.spawn(Counting, simulator, first)
+    simulator.group = "b"
+    two = simulator.spawn(Counting, simulator, second)
+    one.tell(2.0)
+    simulator.clock.tell_after(1.0, two, "meanwhile")
+    simulator.run(lambda: bool(second))
+    assert first == [2.0]
+    one.tell(2.0)
+    simulator.clock.tell_after(1.0, two, "again")
+    simulator.before_turn = lambda actor, message: simulator.crash("a") if message == "again" else None
+    simulator.run()
+    assert (first, second) == ([2.0], ["meanwhile", "again"])

@@ -329,7 +329,7 @@ class RedisStore(CommittingStore):
                 cursor = b"0"
                 while True:
                     cursor, page = connection.call("SCAN", cursor, "MATCH", "ek:{*}:fence", "COUNT", _PAGE)
-                    found.update(key.decode()[len("ek:{") : -len("}:fence")] for key in page)
+                    found.update(key.decode("utf-8", "replace")[len("ek:{") : -len("}:fence")] for key in page)
                     if cursor == b"0":
                         break
         return sorted(found)

@@ -93,24 +93,22 @@ class Living:
 
 
 @contextmanager
-def living(folder: Path, *, token: str = "") -> Iterator[Living]:
-    """A service whose prices stand still, so that nothing changes but by what it is sent."""
+def living(folder: Path, *, ready: bool = True) -> Iterator[Living]:
+    """A service whose prices stand still, so that nothing changes but by what it is sent; `ready`: wait until it is."""
     files = {BTC: prices(folder, "btc", "60000"), ETH: prices(folder, "eth", "3000"), SOL: prices(folder, "sol", "150")}
     environment = {"EXITKEEPER_HTTP__PORT": str(free_port()), "EXITKEEPER_WEBHOOKS__SECRET": SECRET}
-    if token:
-        environment["EXITKEEPER_HTTP__TOKEN"] = token
     path = Path(configuration(folder, files))
     application = Application(load_config(path, data_dir=folder / "data", environment=environment))
     application.start()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = f"http://127.0.0.1:{application.config.http.port}"
     try:
-        with httpx.Client(base_url=url, timeout=30.0, trust_env=False, headers=headers) as client:
+        with httpx.Client(base_url=url, timeout=30.0, trust_env=False) as client:
             found = Living(application, client)
             found.core = [ref for ref in pykka.ActorRegistry.get_all() if "Position" not in ref.actor_class.__name__]
             mend = http_guard._log
             http_guard._log = Recorder(found.failures)
-            found.wait(lambda: client.get("/readyz").status_code == 200, "the service is not ready")
+            wanted = (200,) if ready else (200, 503)
+            found.wait(lambda: client.get("/readyz").status_code in wanted, "the service is not ready")
             try:
                 yield found
             finally:

@@ -50,6 +50,10 @@ class Section:
         if not isinstance(value, str) or not value.strip():
             self.problem(key, "must be a string that is not empty")
             return default
+        if "\0" in value:
+            # No system takes it in a path or a name; what opens the file would raise something else than OSError.
+            self.problem(key, "holds a null character; take it out")
+            return default
         return value
 
     def secret(self, key: str) -> str | None:

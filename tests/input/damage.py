@@ -1,6 +1,5 @@
 """Damage to what is stored: bytes that are cut, flipped or made up, and states with a value that is not theirs."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -42,13 +41,15 @@ def damaged_states(draw: st.DrawFn, state: dict[str, Any]) -> dict[str, Any]:
             inner = inner[step]
         how = draw(st.sampled_from(["replace", "replace", "replace", "remove", "double", "add"]))
         if how == "replace":
-            inner[path[-1]] = draw(st.sampled_from(JUNK) | values)
+            inner[path[-1]] = deepcopy(draw(st.sampled_from(JUNK) | values))
         elif how == "remove":
             del inner[path[-1]]
         elif isinstance(inner, list):
             inner.append(deepcopy(inner[path[-1]]))
         else:
-            inner[draw(st.sampled_from(["later", "phase", "intents", "remaining", "stop_price"]))] = draw(values)
+            inner[draw(st.sampled_from(["later", "phase", "intents", "remaining", "stop_price"]))] = deepcopy(
+                draw(values)
+            )
         if not body:
             break
     return body
@@ -73,7 +74,7 @@ def damaged_bytes(draw: st.DrawFn, raw: bytes) -> bytes:
     if not isinstance(fields, list) or not fields:
         return draw(st.binary(max_size=200))
     if how == "envelope" or not isinstance(fields[-1], dict):
-        fields[draw(st.integers(0, len(fields) - 1))] = draw(st.sampled_from(JUNK) | values)
+        fields[draw(st.integers(0, len(fields) - 1))] = deepcopy(draw(st.sampled_from(JUNK) | values))
     else:
         fields[-1] = draw(damaged_states(fields[-1]))
     return packed(fields)
@@ -94,6 +95,3 @@ def packed(fields: Any) -> bytes:
     except (ValueError, OverflowError, TypeError):
         return b"\xc1"
     return raw
-
-
-Damage = Callable[[bytes], bytes]

@@ -165,6 +165,15 @@ def test_any_configuration_is_read_or_every_fault_of_it_told(raw: bytes) -> None
             assert isinstance(config, Config)
 
 
+@pytest.mark.parametrize("text", ['data_dir = "a\\u0000b"', '[http]\ntoken_file = "a\\u0000b"'])
+@pytest.mark.parametrize("words", [("doctor",), ("snapshots", "list"), ("run",)])
+def test_a_path_with_a_null_character_is_refused(text: str, words: tuple[str, ...]) -> None:
+    """TOML can say it, no system takes it: it was a traceback."""
+    result = run(*words, "--config", "e.toml", files={"e.toml": text.encode()})
+    assert result.exit_code != 0
+    assert "null character" in result.output
+
+
 NAMES = [
     "REDIS__URL",
     "HTTP__PORT",
@@ -272,7 +281,6 @@ WORDS = [
         "--entry-at",
         "2022-01-01",
         "\udcff",
-        "a\x00b",
         "x" * 300,
     ),
 ]

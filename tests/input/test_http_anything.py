@@ -81,7 +81,7 @@ def test_every_endpoint_keeps_to_its_description(label: str, house: Living) -> N
     """Whatever is asked, valid or not, is answered as described."""
     operation = OPERATIONS[label]
 
-    @effort(25)
+    @effort(40)
     @given(
         case=st.one_of(
             operation.as_strategy(generation_mode=GenerationMode.POSITIVE),

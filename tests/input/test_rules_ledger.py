@@ -458,7 +458,7 @@ class RestingMachine(Machine):
     resting = True
 
 
-Machine.TestCase.settings = effort(300, steps=40)
-RestingMachine.TestCase.settings = effort(250, steps=40)
+Machine.TestCase.settings = effort(900, steps=40)
+RestingMachine.TestCase.settings = effort(700, steps=40)
 TestTheLedger = Machine.TestCase
 TestTheLedgerWithRestingTargets = RestingMachine.TestCase

@@ -102,6 +102,7 @@ class Meddler:
     kills: dict[str, int] = field(default_factory=lambda: {"keeper": 0, "redis": 0, "exchange": 0})
     faults: int = 0
     hands: dict[str, int] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ("keeper", "exchange", "redis")
     _numbers: int = 0
 
     def play(self) -> None:
@@ -109,9 +110,7 @@ class Meddler:
         campaign, chance = self.campaign, self.chance
         began = time.monotonic()
         at = sorted(chance.uniform(3, campaign.seconds * 0.95) for _ in range(campaign.kills))
-        due = list(
-            zip(at, [("keeper", "exchange", "redis")[index % 3] for index in range(campaign.kills)], strict=True)
-        )
+        due = list(zip(at, [self.kinds[index % len(self.kinds)] for index in range(campaign.kills)], strict=True))
         last = began
         while due or time.monotonic() - began < campaign.seconds:
             now = time.monotonic()
@@ -135,12 +134,7 @@ class Meddler:
     # -- kills ---------------------------------------------------------------------------------------------------------
 
     def _kill(self, which: str) -> None:
-        if self.chance.random() < AIMED:
-            # In the middle of something: an order or a cancellation has just arrived at the exchange.
-            self.world.await_request(AIM_SECONDS)
-            time.sleep(self.chance.uniform(0, 0.05))
-        else:
-            time.sleep(self.chance.uniform(0, 0.3))
+        self._aim()
         if which == "keeper":
             self.world.keeper.kill()
         elif which == "exchange":
@@ -149,6 +143,15 @@ class Meddler:
             which = "keeper"
             self.world.keeper.kill()
         self.kills[which] += 1
+
+    def _aim(self) -> None:
+        """Wait for the moment."""
+        if self.chance.random() < AIMED:
+            # In the middle of something: an order or a cancellation has just arrived at the exchange.
+            self.world.await_request(AIM_SECONDS)
+            time.sleep(self.chance.uniform(0, 0.05))
+        else:
+            time.sleep(self.chance.uniform(0, 0.3))
 
     # -- faults --------------------------------------------------------------------------------------------------------
 
@@ -253,7 +256,10 @@ class Meddler:
                 found = self.world.get(f"/v1/positions/{one.id}")
                 if found is not None:
                     one.ended = found["phase"] == "closed"
-                    self.watch.saw(found)
+                    self._watching().saw(found)
+
+    def _watching(self) -> Watch:
+        return self.watch
 
     def _command(self) -> None:
         """Now and then somebody closes a part, or everything; a repeat of the request closes once."""
@@ -293,7 +299,7 @@ def run(campaign: Campaign, folder: Path, *, say: Callable[[str], object] = prin
             world.audit(),
             found,
             meddler.asked,
-            tag=world.order_tag(),
+            tags=[world.order_tag()],
             state=world.control("state", method="GET"),
             outages=world.outages(),
             watch=meddler.watch,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from actors.domain.step import client_order_id
+from actors.domain.step import ORDER_TAG_DIGITS, client_order_id
 from actors.venues.exchange_audit import Audit, Execution, Rest
 from scripts.crash_exchange_world import ACCOUNT
 
@@ -54,26 +54,30 @@ def judge(
     positions: Sequence[Mapping[str, Any]],
     asked: Mapping[str, Played],
     *,
-    tag: str,
+    tags: Sequence[str],
     state: Any,
     outages: Sequence[float],
     watch: Watch,
     say: Callable[[str], object],
     story: str,
 ) -> list[str]:
-    """Every way in which a promise was broken, in words; empty when none was. `outages` are the moments of kills."""
+    """Every way in which a promise was broken, in words; empty when none was.
+
+    `tags` are what the orders of each keeper begin with, `outages` the moments of kills.
+    """
     faults = list(watch.faults)
     executed = audit.executed()
     names = {}
     for name in asked:
         for leg in [*_legs(asked[name]), *(f"resident-{number}" for number in range(RESIDENTS))]:
             for generation in range(1 if leg.startswith("resident-") else GENERATIONS):
-                names[client_order_id(tag, name, leg, generation)] = (name, leg)
+                # Whichever keeper sent it: what follows its tag says what it is for.
+                names[client_order_id("", name, leg, generation)] = (name, leg)
     ours: dict[str, dict[str, list[Execution]]] = {}
     for order_id, executions in executed.items():
-        if not order_id.startswith(tag):
+        if not order_id.startswith(tuple(tags)):
             continue
-        found = names.get(order_id)
+        found = names.get(order_id[ORDER_TAG_DIGITS:])
         if found is None:
             faults.append(f"an order with our tag is of no position: {order_id}")
             continue
@@ -180,9 +184,11 @@ def _unprotected(
     sizes = [size for size in audit.sizes if (size.account, size.symbol) == slot and size.at >= entry[0].at]
     ended = next((size.at for size in sizes if size.quantity * sign <= 0), None)
     until = ended if ended is not None else max(size.at for size in audit.sizes)
-    stops: list[Rest] = [
-        rest for rest in audit.stops(*slot) if names.get(rest.client_order_id, ("", ""))[0] == position["id"]
-    ]
+    stops: list[Rest] = []
+    for rest in audit.stops(*slot):
+        name, _ = names.get(rest.client_order_id[ORDER_TAG_DIGITS:], ("", ""))
+        if name == position["id"]:
+            stops.append(rest)
     covered = sorted((max(stop.began, entry[0].at), min(stop.ended or until, until)) for stop in stops)
     gaps, at = [], entry[0].at
     for began, over in covered:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,12 @@ MICROS_PER_SECOND = 1_000_000
 class Program:
     """One command that is killed and started again, and when it was not there."""
 
-    def __init__(self, words: list[str], log: Path, alive: Callable[[], bool]) -> None:
-        """`alive` tells whether it answers."""
-        self._words = words
+    def __init__(
+        self, words: Sequence[str], log: Path, alive: Callable[[], bool], program: Sequence[str] = ("-m", "service.cli")
+    ) -> None:
+        """`alive` tells whether it answers; `program` is what Python is given before the words."""
+        self._words = [*program, *words]
+        self.before: Sequence[str] = ()
         self._log = log.open("ab")
         self._alive = alive
         self.process: subprocess.Popen[bytes] | None = None
@@ -38,9 +41,9 @@ class Program:
         """Start a process."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("EXITKEEPER_")}
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "service.cli", *self._words],
+            [*self.before, sys.executable, *self._words],
             cwd=ROOT,
-            env=environment,
+            env={**environment, "PYTHONPATH": str(ROOT)},
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,
@@ -48,11 +51,15 @@ class Program:
 
     def kill(self) -> None:
         """kill -9, and the same command again."""
+        self.kill_only()
+        self.start()
+
+    def kill_only(self) -> None:
+        """kill -9, and nothing more."""
         if self.process is not None:
             self.killed_at.append(time.time())
             self.process.kill()
             self.process.wait()
-        self.start()
 
     def stop(self) -> None:
         """SIGTERM, and wait."""
@@ -73,21 +80,25 @@ class World:
         """Ports are of this process, so that campaigns can run side by side."""
         port = 19_000 + 2 * (os.getpid() % 2000)
         self.folder = folder
-        self._exchange_url, self._keeper_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
+        self.exchange_url, self._keeper_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
         self._data = folder / "data"
         config = folder / "exitkeeper.toml"
         config.write_text(
             f'data_dir = "{self._data}"\n[http]\nport = {port + 1}\n[accounts.{ACCOUNT}]\nvenue = "binanceusdm"\n'
-            f'endpoint = "{self._exchange_url}"\napi_key = "{KEY}"\nsecret = "{SECRET}"\n'
+            f'endpoint = "{self.exchange_url}"\napi_key = "{KEY}"\nsecret = "{SECRET}"\n'
             'request_expiry_seconds = "2"\nclock_skew_seconds = "0.5"\n'
         )
-        self._client = httpx.Client(timeout=15.0, trust_env=False)
+        self.client = httpx.Client(timeout=15.0, trust_env=False)
         replays = [word for symbol in SYMBOLS for word in ("--replay", f"{symbol}={market}")]
         words = ["exchange", "--port", str(port), "--data-dir", str(folder / "exchange"), "--speed", f"{speed}x"]
         words += ["--key", f"{ACCOUNT}:{KEY}:{SECRET}", *replays]
         self.exchange = Program(words, folder / "exchange.log", lambda: self.control("state", method="GET") is not None)
         self.keeper = Program(["run", "--config", str(config)], folder / "keeper.log", self.ready)
         self.redis_killed_at: list[float] = []
+
+    def programs(self) -> Sequence[Program]:
+        """Those that must not end by themselves."""
+        return (self.exchange, self.keeper)
 
     def start(self) -> None:
         """The exchange first, then the keeper."""
@@ -99,7 +110,7 @@ class World:
         """The keeper first, so that it drains."""
         self.keeper.stop()
         self.exchange.stop()
-        self._client.close()
+        self.client.close()
 
     def kill_redis(self) -> bool:
         """kill -9 of the keeper's Redis; false where none answers just now."""
@@ -119,7 +130,7 @@ class World:
     def get(self, path: str) -> Any:
         """The keeper's answer as JSON; None while it does not give one."""
         try:
-            answer = self._client.get(self._keeper_url + path)
+            answer = self.client.get(self._keeper_url + path)
             return answer.json() if answer.status_code == 200 else None
         except (httpx.HTTPError, json.JSONDecodeError):
             return None
@@ -127,7 +138,7 @@ class World:
     def post(self, path: str, body: object) -> httpx.Response | None:
         """The keeper's answer; None where there is none."""
         try:
-            return self._client.post(self._keeper_url + path, json=body)
+            return self.client.post(self._keeper_url + path, json=body)
         except httpx.HTTPError:
             return None
 
@@ -159,9 +170,9 @@ class World:
         """The exchange's control surface; None where it does not answer, or refuses."""
         try:
             if method == "GET":
-                answer = self._client.get(f"{self._exchange_url}/paper/{path}", params=content)
+                answer = self.client.get(f"{self.exchange_url}/paper/{path}", params=content)
             else:
-                answer = self._client.request(method, f"{self._exchange_url}/paper/{path}", json=content)
+                answer = self.client.request(method, f"{self.exchange_url}/paper/{path}", json=content)
             return answer.json() if answer.status_code == 200 else None
         except (httpx.HTTPError, json.JSONDecodeError):
             return None
@@ -232,7 +243,7 @@ class World:
         """Until it is so; SystemExit when it takes too long."""
         until = time.monotonic() + seconds
         while not what():
-            for program in (self.exchange, self.keeper):
+            for program in self.programs():
                 if program.process is not None and program.process.poll() is not None:
                     raise SystemExit(f"a process ended by itself: see the logs in {self.folder}")
             if time.monotonic() > until:

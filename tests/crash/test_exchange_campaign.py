@@ -32,7 +32,7 @@ def verdict(folder: Path, position: Mapping[str, object], one: Played, state: ob
             audit,
             [position],
             {one.id: one},
-            tag=TAG,
+            tags=[TAG],
             state=state,
             outages=[],
             watch=Watch(),

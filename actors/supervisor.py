@@ -223,6 +223,9 @@ class SupervisorActor(pykka.ThreadingActor):
         """Spawn the actor of one stored position; what cannot be read is quarantined, and nothing else is touched."""
         try:
             position = load(begin.state, begin.schema)
+            if position.id != position_id:
+                # Two actors of one position would send its orders twice.
+                raise ValueError(f"it holds the position {position.id}")
         except ValueError as error:
             symbol = str(begin.state.get("symbol", ""))
             claimed = str(begin.state.get("account", ""))

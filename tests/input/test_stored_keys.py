@@ -123,6 +123,17 @@ def test_other_damaged_keys_cost_no_position(data: st.DataObject) -> None:
         assert keeper.position("p1").stop_price == 60000
 
 
+def test_a_snapshot_under_another_name_is_nobody() -> None:
+    """A copy of a position's snapshot was a second actor of the same position, and the first stood still."""
+    with dead_keeper() as keeper:
+        keeper.shard.open.add("p3")
+        copied = keeper.shard.positions["p3"] = keeper.shard.positions["p2"]
+        boot_again(keeper)
+        second_goes_on(keeper)
+        assert "holds the position p2" in keeper.published("p3").quarantined
+        assert keeper.shard.positions["p3"] == copied
+
+
 def tape(data: st.DataObject, shard: ShardData) -> None:
     """The record of a symbol's extremes."""
     name = data.draw(st.sampled_from([SYMBOL, OTHER, "", "x"]))

@@ -146,8 +146,12 @@ class Player:
         ledger, last = self.promises.ledger, self.promises.last
         if world.waits or ledger is None or not ledger.stops or last is None or not last.protected:
             return
+        alive = [life for life in world.lives if not life.dead]
+        if not alive:
+            # It is down at this moment, and about to be started: without that start nobody would ever run again.
+            return
         world.boots_due.clear()
-        for life in [life for life in world.lives if not life.dead]:
+        for life in alive:
             world.kill(life, "it is stopped for two minutes", down=125.0, machine=life.machine)
 
     def _cancel(self) -> None:

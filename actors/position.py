@@ -109,6 +109,8 @@ class PositionActor(pykka.ThreadingActor):
                 also_answer(self, self.opening, message)
             case BeginRecovery():
                 self.version, self._epoch = message.version, message.epoch
+                # What a former life had not saved is nothing that this one lags behind with.
+                self._publish_lag()
                 if not resume(self, message):
                     self.recovery.begin(message)
             case CloseRequest():

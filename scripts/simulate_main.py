@@ -1,7 +1,6 @@
 """What scripts/simulate runs: campaigns of simulated lives, on as many processes as told, and what they came to."""
 
 import argparse
-import importlib
 import itertools
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts import simulate_planted
 from scripts.simulate_campaign import Campaign, be_quiet, play
 from scripts.simulate_proof import write_proof
 from tests.simulation.campaign import Options, options_for, parse_options, run, troubles_of
@@ -27,8 +27,7 @@ def main(words: Sequence[str]) -> int:
     asked = _parser().parse_args(words)
     be_quiet()
     if asked.planted:
-        module = importlib.import_module("tests.simulation.planted")
-        return int(module.main())
+        return simulate_planted.main(["--write"] if asked.write else [])
     if asked.replay:
         return _replay(parse_options(asked.replay))
     campaign = Campaign(say=_say, most_failures=asked.failures)
@@ -95,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--forever", action="store_true", help="go on until something breaks")
     parser.add_argument("--nightly", action="store_true", help="at least 100,000 crash runs, into docs/PROOF.md")
     parser.add_argument("--planted", action="store_true", help="the table of planted faults")
+    parser.add_argument("--write", action="store_true", help="with --planted: also into docs/PROOF.md")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
     parser.add_argument("--failures", type=int, default=5, metavar="N", help="stop after so many broken runs")
     return parser

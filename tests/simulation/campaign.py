@@ -16,7 +16,8 @@ from actors.runtime.simulator import BlockedInSimulation, RunawaySimulation
 from tests.simulation.moments import Moments
 from tests.simulation.outcome import outcome
 from tests.simulation.player import Player
-from tests.simulation.promises import Broken, Promises
+from tests.simulation.promises import Broken
+from tests.simulation.promises_more import MorePromises
 from tests.simulation.stories import STORIES, TOLD, Story, drawn
 from tests.simulation.troubles import (
     Trouble,
@@ -214,7 +215,7 @@ def _play(options: Options, folder: Path) -> RunResult:
     story, troubles = story_of(options), troubles_of(options)
     troubles = [*story.troubles, *troubles]
     world = World(folder, seed=options.seed, waits=not options.lost, troubles=troubles)
-    promises = Promises(world, story, Moments())
+    promises = MorePromises(world, story, Moments())
     player = Player(world, promises, story, troubles)
     try:
         player.play()

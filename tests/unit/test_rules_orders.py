@@ -360,11 +360,13 @@ def test_a_full_close_that_is_sent_again_asks_for_what_remains_by_then() -> None
 # -- a partial that ended short, and a position that does not agree ----------------------------------------------------
 
 
-def ended_short(*reads: tuple[str, str]) -> tuple[Desk, str]:
-    """TP1 of 6 out of 10 was cancelled; each read tells (filled so far, the position's size)."""
+def ended_short(*reads: tuple[str, str], then: str = "101") -> tuple[Desk, str]:
+    """TP1 of 6 out of 10 was cancelled; each read tells (filled so far, the position's size). `then` is the price."""
     desk = opened(PLAN, held=("target-", "observe"))
     desk.price("101")
     order_id = desk.order("target-1").submit.client_order_id
+    if then != "101":
+        desk.price(then)
     for filled, size in reads:
         trades = tuple(
             desk.trade(f"late-{number}", 1, "101", client_order_id=order_id) for number in range(int(Decimal(filled)))
@@ -382,6 +384,13 @@ def ended_short(*reads: tuple[str, str]) -> tuple[Desk, str]:
             )
         )
     return desk, order_id
+
+
+def test_a_new_generation_asks_for_what_is_missing() -> None:
+    """Also while it waits for its price, before it is held against what the leg has booked."""
+    desk, _ = ended_short(("2", "8"), ("2", "8"), then="100.5")
+    owed = [intent for intent in desk.position.intents if intent.leg == "target-1" and not intent.status.terminal]
+    assert [(intent.generation, intent.quantity) for intent in owed] == [(1, D(4))]
 
 
 def test_a_missing_trade_that_appears_later_is_not_sold_again() -> None:

@@ -38,14 +38,14 @@ def open_position(plan: Mapping[str, Any] = RUNNER, price: Decimal = PRICE) -> P
     return _desk(plan, price).position
 
 
-def trailing_position() -> Position:
+def trailing_position(price: Decimal = PRICE) -> Position:
     """The same past both targets: 40 percent left, the trail armed, its stop at rest behind the peak."""
-    desk = _desk(RUNNER, PRICE)
-    desk.price(PRICE * Decimal("1.0101"))
-    desk.price(PRICE * Decimal("1.0201"))
+    desk = _desk(RUNNER, price)
+    desk.price(price * Decimal("1.0101"))
+    desk.price(price * Decimal("1.0201"))
     # The stop at rest may move again: its interval is over, and nothing of it is due.
-    desk.price(PRICE * Decimal("1.0202"), seconds=10)
-    desk.price(PRICE * Decimal("1.0202"), seconds=10)
+    desk.price(price * Decimal("1.0202"), seconds=10)
+    desk.price(price * Decimal("1.0202"), seconds=10)
     return desk.position
 
 

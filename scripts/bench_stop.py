@@ -1,17 +1,19 @@
 """A stop that is crossed while 100,000 peaks are being saved: how long until its intent is durable.
 
-A whole house holds one real position in each of ten shards, longs that wait for their stops. Peaks are saved with the
-symbol's tape: 100,000 runners of the other side trail on the same desk, every price is a new peak of each of them, and
-one of those prices crosses all ten stops. The second row is what positions do not do any more: as many states that only
-moved a peak, told to the PersistenceActor one by one and at once, and the ten stops crossed while it works them off.
+A whole house holds one real position in each of ten shards: longs that trail at ten distances, above stops at the
+exchange that may not follow yet, so that the keeper itself must close. Peaks are saved with the symbol's tape: 100,000
+runners of the other side trail on the same desk, every price is a new peak of each of them, and now and then one
+crosses one of the ten stops. The second pair of rows is what positions do not do any more: as many states that only
+moved a peak, told to the PersistenceActor one by one and at once, and the stops crossed while it works them off.
 
-A full close may leave before it is durable; what is measured is until the last of the ten states with the intent is
-acknowledged, in flush intervals: the median time of one batch in the same run.
+A full close may leave before it is durable; what is measured is until its intent is told as saved, in flush intervals:
+the median time of one batch of a hundred states in the same run.
 """
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +21,7 @@ import pykka
 
 from actors.desk import Desk
 from actors.domain.model import Side, Source
-from actors.domain.schema import SCHEMA
+from actors.domain.schema import SCHEMA, dump
 from actors.domain.watch import Watch
 from actors.runtime.base import Ref, tell
 from persistence.messages import Save, Saved
@@ -36,13 +38,19 @@ from scripts.bench_row import (
     times,
     wait_until,
 )
-from scripts.bench_states import PRICE, Copies, Layout, Slot, open_position, trailing_position
+from scripts.bench_states import PRICE, Copies, Layout, Slot, trailing_position, with_stop_at
 from scripts.bench_world import World, new_store, world
 
 PEAKS = 100_000
 SHARDS = 10
 BAR = 3.0
-CROSSED = Decimal("59000.0")
+# The price rises to the top at once, and falls from there; each of the ten trails at its own distance below. They were
+# entered far enough below, and their stops at the exchange placed anew at the boot, that all of it is above those.
+TOP = PRICE + 600
+ENTRY = Decimal(58000)
+STEP = Decimal(20)
+NARROWEST, APART = Decimal("0.50"), Decimal("0.05")
+NEVER_SECONDS = Decimal(86_400)
 
 
 class Peaks(pykka.ThreadingActor):
@@ -91,6 +99,43 @@ def flood(built: World, sender: Ref, copies: Copies, count: int) -> list[Save]:
     return found
 
 
+def distance(number: int) -> Decimal:
+    """The trail of one of the ten, in percent."""
+    return NARROWEST + APART * number
+
+
+def stop_of(number: int) -> Decimal:
+    """Where its stop is once the price was at the top."""
+    return TOP * (1 - distance(number) / 100)
+
+
+class Ladder(Copies):
+    """Runners whose trails differ."""
+
+    def state(self, slot: Slot, *, first_trade: int = 1) -> dict[str, Any]:
+        """The copy of one slot as it is stored."""
+        found = super().state(slot, first_trade=first_trade)
+        found["trail"] = dump(with_stop_at(self.template, distance(slot.number)))["trail"]
+        return found
+
+
+def ladder() -> Ladder:
+    """The ten, past both targets."""
+    return Ladder(trailing_position(ENTRY))
+
+
+class Durable:
+    """Hears when the intent of a stop is told as saved: looking for it would be late."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, float] = {}
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """One line of the audit trail, which is told once its state is saved."""
+        if line["name"] == "intent.saved" and line["fields"]["leg"] == "stop":
+            self.at.setdefault(str(line["position"]), time.perf_counter())
+
+
 def trailing_along(built: World, count: int, heard: Ref) -> Desk:
     """Runners of the other side on the symbol of the ten, all with the present price for their peak."""
     (desk,) = built.running.directory.desks.values()
@@ -102,7 +147,7 @@ def trailing_along(built: World, count: int, heard: Ref) -> Desk:
             side=Side.SHORT,
             stop_source=Source.MARK,
             targets_source=Source.BID_ASK,
-            peak=PRICE,
+            peak=TOP,
             trail_percent=Decimal("2.5") + Decimal("0.001") * (number_ % 100),
         )
         desk.register(name, heard, watch, point)
@@ -110,79 +155,103 @@ def trailing_along(built: World, count: int, heard: Ref) -> Desk:
     return desk
 
 
-def among_peaks(built: World, desk: Desk, file: PriceFile) -> float:
-    """Seconds from the crossing price to the last acknowledged intent; every price is a peak of all the others."""
-    price = PRICE
-    while price > CROSSED + 1:
-        price -= Decimal("20")
+def cross(built: World, file: PriceFile, durable: Durable, number: int, price: Decimal) -> tuple[float, Decimal]:
+    """Let prices fall through one stop: seconds from that price to the intent told as saved, and the price."""
+    while price - STEP > stop_of(number):
+        price -= STEP
         play(built.exchange, file, price)
-    check(any(tape.saving or tape.durable for tape in desk.tapes.values()), "no tape is being saved")
-    began = play(built.exchange, file, CROSSED)
-    while not closing(built):
-        check(time.perf_counter() - began < PATIENCE_SECONDS, "the stop is not durable")
-        time.sleep(0.0005)
-    return time.perf_counter() - began
+    check(not durable.at, "a stop was crossed too early")
+    price = stop_of(number) - 1
+    began = play(built.exchange, file, price)
+    wait_until(lambda: bool(durable.at), "the intent of the stop")
+    (at,) = durable.at.values()
+    durable.at.clear()
+    return at - began, price
 
 
-def closing(built: World) -> bool:
-    """Whether the decision to close is acknowledged as durable, for every position of the house."""
-    found = [built.running.directory.positions[slot.position_id].position for slot in built.layout.slots()]
-    return all(position is not None and position.closing_reason is not None for position in found)
+def among_peaks(bench: Bench, market: tuple[Layout, PriceFile, dict[str, Any]], peaks: int) -> list[float]:
+    """Seconds to each of ten intents; every price is a peak of all the runners of the other side."""
+    layout, file, settings = market
+    durable = Durable()
+    with world(bench.folder / "again", layout, copies=ladder(), market=settings, speed=FILE_SPEED) as built:
+        built.on_event, built.settings = durable, {"resident_interval_seconds": NEVER_SECONDS}
+        built.boot()
+        idle_again()
+        play(built.exchange, file, TOP)
+        nobody = built.runtime.spawn(Peaks)
+        desk = trailing_along(built, peaks, nobody)
+        idle_again()
+        found, price = [], TOP
+        for number in range(SHARDS):
+            took, price = cross(built, file, durable, number, price)
+            found.append(took)
+        check(any(tape.saving or tape.durable for tape in desk.tapes.values()), "no tape was saved")
+        built.runtime.stop(nobody, 5.0)
+    return found
 
 
-def once(built: World, saves: Sequence[Save], heard: Peaks, file: PriceFile) -> float:
-    """Seconds from the crossing price to the last acknowledged intent, in the middle of the flood."""
-    heard.saved, heard.expected = 0, len(saves)
-    heard.done.clear()
-    built.saves.clear()
-    for save in saves:
-        tell(built.running.persistence, save)
-    # Not before the first of them are saved: the stop shall come in the middle of it.
-    wait_until(lambda: heard.saved > 0, "the first peaks")
-    began = play(built.exchange, file, CROSSED)
-    while not closing(built):
-        check(time.perf_counter() - began < PATIENCE_SECONDS, "the stop is not durable")
-        time.sleep(0.0005)
-    took = time.perf_counter() - began
-    under_way = heard.saved
-    check(heard.done.wait(PATIENCE_SECONDS), "not every peak was saved")
-    check(under_way < len(saves) or len(saves) < 1000, "the peaks were all saved before the stop was")
-    return took
+@dataclass(frozen=True, slots=True)
+class Flooded:
+    """What the flood of saves showed."""
+
+    stops: list[float]
+    interval: float
+    note: str
+
+
+def in_the_flood(bench: Bench, market: tuple[Layout, PriceFile, dict[str, Any]], peaks: int) -> Flooded:
+    """The same while as many states are worked off that were told one by one."""
+    layout, file, settings = market
+    durable = Durable()
+    with world(bench.folder / "world", layout, copies=ladder(), market=settings, speed=FILE_SPEED) as built:
+        built.on_event, built.settings = durable, {"resident_interval_seconds": NEVER_SECONDS}
+        built.boot()
+        idle_again()
+        play(built.exchange, file, TOP)
+        idle_again()
+        sender = built.runtime.spawn(Peaks)
+        heard = _peaks[-1]
+        saves = flood(built, sender, Copies(trailing_position()), peaks)
+        heard.expected = len(saves)
+        built.saves.clear()
+        for save in saves:
+            tell(built.running.persistence, save)
+        # Not before the first of them are saved: the stops shall come in the middle of it.
+        wait_until(lambda: heard.saved > 0, "the first peaks")
+        stops, price = [], TOP
+        for number in range(SHARDS):
+            took, price = cross(built, file, durable, number, price)
+            if heard.saved < len(saves) or not stops:
+                stops.append(took)
+        check(heard.done.wait(PATIENCE_SECONDS), "not every peak was saved")
+        batches = [seconds for count, seconds in built.saves if count > 1]
+        total, most = sum(count for count, _ in built.saves), max(count for count, _ in built.saves)
+        note = f"{total:,} states in {len(built.saves):,} batches of up to {most}; {len(stops)} stops came meanwhile"
+        _check(built, peaks)
+        built.runtime.stop(sender, 5.0)
+    return Flooded(stops, median(batches), note)
 
 
 def run(bench: Bench) -> Result:
-    """One flood, one stop."""
+    """One flood, and one market of peaks."""
     peaks = bench.size(PEAKS, 400)
     layout = Layout(positions=SHARDS, symbols=1, shards=SHARDS)
-    file = PriceFile.begun(bench.folder / "prices.csv")
-    market, copies = {layout.symbol_names()[0]: file.settings}, Copies(open_position())
-    with world(bench.folder / "world", layout, copies=copies, market=market, speed=FILE_SPEED) as built:
-        built.boot()
-        idle_again()
-        sender = built.runtime.spawn(Peaks)
-        saves = flood(built, sender, Copies(trailing_position()), peaks)
-        forced = once(built, saves, _peaks[-1], file)
-        batches = [seconds for count, seconds in built.saves if count > 1]
-        total, most = sum(count for count, _ in built.saves), max(count for count, _ in built.saves)
-        many = len(built.saves)
-        _check(built, peaks)
-        built.runtime.stop(sender, 5.0)
-    file = PriceFile.begun(bench.folder / "again.csv")
-    market = {layout.symbol_names()[0]: file.settings}
-    with world(bench.folder / "again", layout, copies=copies, market=market, speed=FILE_SPEED) as built:
-        built.boot()
-        idle_again()
-        nobody = built.runtime.spawn(Peaks)
-        desk = trailing_along(built, peaks, nobody)
-        taped = among_peaks(built, desk, file)
-        built.runtime.stop(nobody, 5.0)
-    interval = median(batches)
+    files = [PriceFile.begun(bench.folder / name) for name in ("prices.csv", "again.csv")]
+    markets = [(layout, file, {layout.symbol_names()[0]: file.settings}) for file in files]
+    flooded = in_the_flood(bench, markets[0], peaks)
+    taped = among_peaks(bench, markets[1], peaks)
     rows = (
-        _row(f"the slowest of {SHARDS} stops among {peaks:,} rising peaks (tape)", taped, interval),
-        _row(f"the same during {peaks:,} saves of peaks, told one by one", forced, interval),
+        *_rows(f"a stop among {peaks:,} rising peaks (tape)", taped, flooded.interval),
+        *_rows(f"the same during {peaks:,} saves of peaks, told one by one", flooded.stops, flooded.interval),
     )
-    notes = (f"of the second row: {total:,} states in {many:,} batches of up to {most}",)
-    return Result(name="stop", rows=rows, notes=notes)
+    return Result(name="stop", rows=rows, notes=(f"of the second pair of rows: {flooded.note}",))
+
+
+def _rows(what: str, took: list[float], interval: float) -> tuple[Row, ...]:
+    return (
+        _row(f"{what}: median of {len(took)}", median(took), interval),
+        _row(f"{what}: slowest", max(took), interval),
+    )
 
 
 def _row(what: str, took: float, interval: float) -> Row:

@@ -41,12 +41,13 @@ class World:
     saves: list[tuple[int, float]] = field(default_factory=list)
     memory: BootMemory | None = None
     on_event: Callable[[Mapping[str, Any]], None] = lambda _: None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def assemble(self, *, health_seconds: float = 10.0) -> bootstrap.House:
         """Spawn the core actors; nothing runs before `boot`."""
         layout = self.layout
         accounts = tuple(
-            AccountSettings(name=name, shard=layout.shard_of(name), feed_stale_seconds=3600.0)
+            AccountSettings(name=name, shard=layout.shard_of(name), feed_stale_seconds=3600.0, **self.settings)
             for name in layout.account_names()
         )
         self.house = bootstrap.assemble(

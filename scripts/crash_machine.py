@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import redis
 
 from scripts.crash_exchange_world import ACCOUNT
 from scripts.crash_faults import limit_file_size
@@ -61,6 +62,12 @@ def _fill(stand: Stand) -> None:
     with suppress(OSError), (stand.data_dir / "ballast-2").open("wb", buffering=0) as file:
         while True:
             file.write(b"\0")
+    # A save might still fit into the last page of its file: with something larger Redis finds out at once.
+    pid, path = stand.redis_pid(), stand.data_dir / "redis" / "redis.sock"
+    with suppress(redis.RedisError), redis.Redis(unix_socket_path=str(path), protocol=2) as client:
+        client.set("ballast", "x" * 65_536)
+    if pid is not None:
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
 
 
 def _empty(stand: Stand) -> None:
@@ -84,8 +91,7 @@ def _files_grow(stand: Stand) -> None:
 def disk_faults(seconds: float, *, mounted: bool) -> list[Fault]:
     """A full disk (or the nearest thing to it), and files that may not be written, both with the embedded Redis."""
     limited = Fault(name="no file may grow", seconds=seconds, begin=_no_file_grows, end=_files_grow)
-    # A save that fits into the last page of its file is still taken: not everything is refused.
-    full = Fault(name="disk full", seconds=seconds, begin=_fill, end=_empty, refuses=False)
+    full = Fault(name="disk full", seconds=seconds, begin=_fill, end=_empty)
     return [full, limited] if mounted else [limited]
 
 

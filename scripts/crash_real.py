@@ -142,10 +142,15 @@ def run(mode: str, length: Length, folder: Path, *, seed: int, say: Say = print)
 
 
 def commit() -> str:
-    """The commit that this is, with a sign where something is changed."""
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    found = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
-    return found.stdout.strip() or "unknown"
+    """The commit that this is, with a sign where anything but the page of results is changed."""
+    found = [
+        subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603, S607
+        for words in (
+            ("rev-parse", "--short", "HEAD"),
+            ("status", "--porcelain", "--", ".", ":!docs/PROOF.md"),
+        )
+    ]
+    return (found[0] or "unknown") + ("-dirty" if found[1] else "")
 
 
 def main() -> None:

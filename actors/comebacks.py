@@ -12,6 +12,7 @@ and each begins with its part of the answer (actors/resuming.py). Without an ans
 from collections import deque
 from dataclasses import dataclass
 
+from actors.arrivals import Arrivals
 from actors.domain.records import changed
 from actors.domain.tape import StoredTape
 from actors.managed import Managed
@@ -42,11 +43,14 @@ class Comebacks:
     def __init__(self, roster: Roster) -> None:
         """Nothing is pending."""
         self._roster = roster
+        self._arrivals = Arrivals(roster.supervisor)
         # By account, so that those of one can be asked about together.
         self._pending: dict[str, deque[_Pending]] = {}
         self._surveyed: dict[int, list[_Pending]] = {}
         self._number = 0
         self._since: dict[str, float] = {}
+        # The next begins when no more than so many are on their way.
+        self._enough = AT_ONCE - 1
         self._looking = False
 
     def add(self, position_id: str, managed: Managed, begin: BeginRecovery) -> None:
@@ -55,7 +59,7 @@ class Comebacks:
 
     def ended(self, position_id: str) -> None:
         """It is reconciled, or will not be: the next one."""
-        if self._since.pop(position_id, None) is not None and self._pending:
+        if self._since.pop(position_id, None) is not None and self._pending and len(self._since) <= self._enough:
             self.go_on()
 
     def look(self) -> None:
@@ -67,6 +71,7 @@ class Comebacks:
 
     def go_on(self) -> None:
         """Begin as many as there is room for."""
+        self._enough = AT_ONCE - 1
         while self._pending and len(self._since) < AT_ONCE:
             account = self._roster.accounts[next(iter(self._pending))]
             waiting = self._pending[account.settings.name]
@@ -74,6 +79,7 @@ class Comebacks:
             room, most = AT_ONCE - len(self._since), min(len(waiting), AT_ONCE, TOGETHER_AT_MOST)
             if together and room < most:
                 # A place at a time would be a question for each.
+                self._enough = AT_ONCE - most
                 break
             most = min(most, room)
             group = [waiting.popleft() for _ in range(most)]
@@ -114,10 +120,11 @@ class Comebacks:
         """Each begins with what was found in its slot; their gateway hands them what it hears of it from now on."""
         group = self._surveyed.pop(message.number, ())
         taken: dict[str, list[SlotTaken]] = {}
-        for pending in group:
-            if self._outdated(pending):
-                continue
-            self._begin(pending, message.slots.get(pending.managed.symbol))
+        with self._roster.watching_together():
+            begun = [pending for pending in group if not self._outdated(pending)]
+            for pending in begun:
+                self._begin(pending, message.slots.get(pending.managed.symbol))
+        for pending in begun:
             ref, managed = pending.managed.ref, pending.managed
             if ref is not None:
                 slot = SlotTaken(position_id=pending.position_id, symbol=managed.symbol, ref=ref)
@@ -148,5 +155,5 @@ class Comebacks:
     def _begin(self, pending: _Pending, slot: SlotSurveyed | None = None) -> None:
         roster, name, begin = self._roster, pending.position_id, pending.begin
         ref = roster.spawn_position(name, pending.managed)
-        tell(ref, changed(begin, {"tape": self._tape(pending), "slot": slot}))
+        tell(ref, changed(begin, {"tape": self._tape(pending), "slot": slot, "arrivals": self._arrivals}))
         roster.log_of_one()("actor.recovered", actor=name, version=begin.version, epoch=begin.epoch)

@@ -15,7 +15,7 @@ import structlog
 from actors.directory import Directory, HealthRecord, Published
 from actors.domain.model import IntentStatus
 from actors.runtime.base import Clock, Ping, Pong, Ref, tell
-from actors.traffic import ActorFailed, Restarted, Unwatch, Watch
+from actors.traffic import ActorFailed, Restarted, Unwatch, Watch, WatchAll
 
 INTERVAL_SECONDS = 10.0
 MOST_LINES = 1000
@@ -98,11 +98,10 @@ class HealthActor(pykka.ThreadingActor):
                 if watched is not None:
                     watched.pong = message
             case Watch():
-                if message.kind == "SupervisorActor":
-                    self._supervisor = message.ref
-                restarts = self._restarts.get(message.name, 0)
-                self._watched[message.name] = _Watched(message.name, message.kind, message.ref, restarts)
-                self._by_urn[message.ref.actor_urn] = message.name
+                self._watch(message)
+            case WatchAll():
+                for watch in message.watches:
+                    self._watch(watch)
             case Unwatch():
                 gone = self._watched.pop(message.name, None)
                 if gone is not None:
@@ -115,6 +114,13 @@ class HealthActor(pykka.ThreadingActor):
                 self._round()
             case _:
                 raise TypeError(f"HealthActor cannot take {type(message).__name__}")
+
+    def _watch(self, message: Watch) -> None:
+        if message.kind == "SupervisorActor":
+            self._supervisor = message.ref
+        restarts = self._restarts.get(message.name, 0)
+        self._watched[message.name] = _Watched(message.name, message.kind, message.ref, restarts)
+        self._by_urn[message.ref.actor_urn] = message.name
 
     def _round(self) -> None:
         """Publish what the last round brought, then ask everyone again."""

@@ -65,9 +65,16 @@ def resume(actor: "PositionActor", message: BeginRecovery) -> bool:
         actor.listening.saving(after)
     # What the stored tape has beyond the stored state is durable with it: only candles may add what is not.
     actor.publish(after if position is before else changed(before, {"reconciling": True}))
-    actor.take(after if position is before else before, after, ())
+    if position is before and not any(intent.retry_at is not None for intent in after.intents):
+        # As `take` would leave it: nothing that is saved has changed, nothing waits, and time alone changes nothing.
+        actor.position = after
+    else:
+        actor.take(after if position is before else before, after, ())
     actor.manage(surveyed=True)
-    tell(actor.parts.supervisor, Recovered(position_id=stored.id))
+    if message.arrivals is not None:
+        message.arrivals.add(stored.id)
+    else:
+        tell(actor.parts.supervisor, Recovered(position_id=stored.id))
     return True
 
 

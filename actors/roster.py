@@ -3,7 +3,8 @@
 Part of the supervisor, used on its thread alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 
 from actors.directory import AccountStatus, Directory, Published
 from actors.domain.model import Phase, Position
+from actors.domain.records import maker
 from actors.domain.schema import load
 from actors.feeds import Feed, Feeds
 from actors.gateway import GatewayActor
@@ -21,7 +23,7 @@ from actors.position_parts import PositionParts
 from actors.runtime.base import Ref, Runtime, tell
 from actors.settings import AccountSettings
 from actors.survey import SurveyedVenue
-from actors.traffic import MarketsReady, ResumeFeed, Unwatch, Watch
+from actors.traffic import MarketsReady, ResumeFeed, Unwatch, Watch, WatchAll
 from actors.venues.base import Venue
 from persistence.lease import LeaseBoard, boottime
 from persistence.store import Snapshot
@@ -90,6 +92,9 @@ class Account:
         return BACKOFF_SECONDS[min(len(self.failures), len(BACKOFF_SECONDS)) - 1]
 
 
+_POSITION_PARTS = maker(PositionParts)
+
+
 class Roster:
     """The accounts and positions of this keeper."""
 
@@ -112,6 +117,8 @@ class Roster:
         self.managed = ManagedPositions()
         self.draining = False
         self.log = structlog.get_logger()
+        self._quiet_log: Any = None
+        self._gathered: list[Watch] | None = None
 
     def _account(self, settings: AccountSettings) -> Account:
         venue = self.parts.venues[settings.name]
@@ -162,7 +169,7 @@ class Roster:
             raise RuntimeError(f"account {managed.account} has no gateway yet")
         ref = parts.runtime.spawn(
             PositionActor,
-            PositionParts(
+            _POSITION_PARTS(
                 position_id=position_id,
                 epoch=account.epoch,
                 account=account.settings,
@@ -233,13 +240,34 @@ class Roster:
 
     def log_of_one(self) -> Callable[..., Any]:
         """How it is told what happens to one actor of many."""
-        write: Callable[..., Any] = self.log.debug if len(self.managed) > LOGGED_ONE_BY_ONE else self.log.info
-        return write
+        if len(self.managed) <= LOGGED_ONE_BY_ONE:
+            write: Callable[..., Any] = self.log.info
+            return write
+        if self._quiet_log is None:
+            # Bound once: it would be for each line, which says nothing most often.
+            self._quiet_log = self.log.bind()
+        quiet: Callable[..., Any] = self._quiet_log.debug
+        return quiet
 
     def watch(self, name: str, kind: str, ref: Ref) -> None:
         """Let the health actor ping it."""
         self.log_of_one()("actor.started", actor=name, kind=kind)
-        tell(self.parts.health, Watch(name=name, kind=kind, ref=ref))
+        watch = Watch(name=name, kind=kind, ref=ref)
+        if self._gathered is None:
+            tell(self.parts.health, watch)
+        else:
+            self._gathered.append(watch)
+
+    @contextmanager
+    def watching_together(self) -> Iterator[None]:
+        """What is spawned within is told to the health actor with one message; nothing may be stopped within."""
+        gathered: list[Watch] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            tell(self.parts.health, WatchAll(watches=tuple(gathered)))
 
     def stop(self, ref: Ref | None, name: str) -> None:
         """Let an actor end after the messages before, and be pinged no more."""

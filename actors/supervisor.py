@@ -11,6 +11,7 @@ import pykka
 import structlog
 
 from actors.admission import Admission
+from actors.arrivals import Arrived
 from actors.casualties import Casualties
 from actors.comebacks import Comebacks
 from actors.domain.records import changed
@@ -92,6 +93,9 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._on_opening_ended(message)
             case Recovered():
                 self._on_recovered(message.position_id)
+            case Arrived():
+                for position_id in message.arrivals.take():
+                    self._on_recovered(position_id)
             case Finished():
                 self._on_finished(message.position_id)
             case ActorFailed():

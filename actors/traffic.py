@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.arrivals import Arrivals
 from actors.domain.events import Cancel, FundingPaid, LookUp, Submit, Trade
 from actors.domain.model import Instrument, Micros, OrderKind, Position, Quote, Source
 from actors.domain.price_book import Wake
@@ -239,7 +240,8 @@ class AlsoAnswer:
 class BeginRecovery:
     """A fresh PositionActor shall go on from this stored state; `position` is what was made of it already.
 
-    `tape` is what its shard has stored of its symbol's prices; `slot` is what a survey has found in its slot.
+    `tape` is what its shard has stored of its symbol's prices; `slot` is what a survey has found in its slot;
+    with `arrivals` it says there that it has come back, where that took no more than this message.
     """
 
     state: Mapping[str, Any]
@@ -251,6 +253,7 @@ class BeginRecovery:
     tape: StoredTape | None = None
     position: Position | None = None
     slot: SlotSurveyed | None = None
+    arrivals: Arrivals | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +349,13 @@ class Watch:
     name: str
     kind: str
     ref: Ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchAll:
+    """Several Watch at once."""
+
+    watches: tuple[Watch, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

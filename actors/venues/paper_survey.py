@@ -10,6 +10,7 @@ from typing import Any
 
 from actors.domain.events import OrderState, Trade
 from actors.domain.model import Micros, OrderKind, OrderSide, Side, Source
+from actors.domain.records import maker
 from actors.survey import CandlesRead, SlotAsked, SlotSurveyed
 from actors.venues.base import Candle, VenueOrder, VenuePosition
 from actors.venues.paper_tables import PaperTables
@@ -33,6 +34,8 @@ _TRADES = (
 )
 _KINDS: Mapping[str, OrderKind] = {kind.value: kind for kind in OrderKind}
 _SIDES: Mapping[str, OrderSide] = {side.value: side for side in OrderSide}
+# Thousands of each are made in a row.
+_SLOT, _VENUE_ORDER, _TRADE_MADE = maker(SlotSurveyed), maker(VenueOrder), maker(Trade)
 _NONE_SINCE = {source: CandlesRead(source=source, candles=(), complete=True) for source in Source}
 
 
@@ -49,7 +52,7 @@ def read_slots(
         symbol = slot.symbol
         open_orders, market = orders.get(symbol, ()), tables.market(symbol)
         quote = market.quote if market is not None else None
-        found[symbol] = SlotSurveyed(
+        found[symbol] = _SLOT(
             symbol=symbol,
             position=positions.get(symbol),
             orders=open_orders,
@@ -103,7 +106,7 @@ def _position(symbol: str, quantity: str, entry_price: str) -> VenuePosition:
 def _open_order(tables: PaperTables, row: Sequence[Any]) -> VenueOrder:
     number, symbol, order_id, kind, side, quantity, filled, reduce_only, trigger, at, limit, wide = row
     done = Decimal(filled)
-    return VenueOrder(
+    order: VenueOrder = _VENUE_ORDER(
         client_order_id=order_id,
         venue_order_id=str(number),
         symbol=symbol,
@@ -119,11 +122,12 @@ def _open_order(tables: PaperTables, row: Sequence[Any]) -> VenueOrder:
         limit_price=None if limit is None else Decimal(limit),
         position_wide=bool(wide),
     )
+    return order
 
 
 def _trade(row: Sequence[Any]) -> Trade:
     number, order_id, symbol, side, quantity, price, fee, at, cause = row
-    return Trade(
+    trade: Trade = _TRADE_MADE(
         trade_id=str(number),
         client_order_id=order_id,
         symbol=symbol,
@@ -134,3 +138,4 @@ def _trade(row: Sequence[Any]) -> Trade:
         at=at,
         cause=cause,
     )
+    return trade

@@ -191,6 +191,9 @@ def _moment(value: object) -> int | None:
             return None
         since = found - datetime(1970, 1, 1, tzinfo=UTC)
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    if isinstance(value, Decimal) and not value.is_finite():
+        # What is no number cannot even be compared.
+        return None
     if isinstance(value, int | Decimal) and 0 <= value < 10**14:
         # In seconds this many are the year 5138, in milliseconds 1973.
         scale = 1_000 if value >= 10**11 else 1_000_000

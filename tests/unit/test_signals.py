@@ -200,3 +200,11 @@ def test_any_body_is_a_signal_or_a_clear_refusal(body: dict[str, Any]) -> None:
     else:
         assert signal.account == "paper"
         assert signal.key.startswith("tv-")
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_a_timestamp_that_is_no_number_is_refused(text: str) -> None:
+    """It cannot be compared with any moment, and ended in an error once."""
+    with pytest.raises(ApiError) as caught:
+        read_signal({**ENTER, "timestamp": Decimal(text)}, plans=PLANS, accounts=PAPER, now=NOW)
+    assert caught.value.status == 422

@@ -64,10 +64,12 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "Boot",
         "A fresh process on what a killed one left, from `boot` until every account is reconciled with the "
         "exchange (each order looked up, each slot read) and prices flow; against reading and decoding the same "
-        "snapshots to positions, and nothing else. Fewer accounts with more symbols, or the other way round, move "
-        "it a little: gateways and markets are started too. The limit is the number of messages: some twenty for a "
-        "position, four of them questions to the exchange (an order, the slot, candles of two sources), each position "
-        "by itself. One question an account for all its positions would be the next step.",
+        "snapshots to positions, and nothing else. One survey asks about up to 250 slots of an account; a position "
+        "that is as it was recorded goes on in one turn and saves nothing. Fewer accounts with more symbols, or the "
+        "other way round, move it a little: gateways and markets are started too. The limit is the interpreter: "
+        "beside the decoding, which is in both figures, an actor, its registration at the book, the exchange's answer "
+        "and the comparison with the record are made for each position. An actor that is made only once something "
+        "concerns its position would be the next step.",
     ),
     "memory": (
         "Memory of a position",
@@ -76,8 +78,9 @@ SECTIONS: dict[str, tuple[str, str]] = {
     ),
     "stop": (
         "A stop in the middle of a burst",
-        "A price that is a new peak of 100,000 runners crosses the stops of ten other positions: the peaks are "
-        "saved with the symbol's tape, a small write for each shard. The second row is what positions do not do any "
+        "Every price is a new peak of 100,000 runners, saved with the symbol's tape, a small write for each of ten "
+        "shards; ten of them also cross the stop of one position each, a trailing one that the exchange's own stop "
+        "does not follow yet, so that the keeper decides. The second pair of rows is what positions do not do any "
         "more: as many states that only moved a peak, told to the store one by one and all at once; the stops' saves "
         "stand behind them in its mailbox. A full close may be sent before it is durable, so protection waits for "
         "neither; it is measured because the record must not lag either.",

@@ -16,7 +16,7 @@ from actors.messages import (
     SlotAnswer,
     SlotQuestion,
 )
-from actors.roster import Roster
+from actors.roster import Account, Roster
 from actors.runtime.base import tell
 from actors.traffic import AlsoAnswer, BeginOpening
 
@@ -26,6 +26,19 @@ LISTED = 12
 def _some(names: list[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _symbols(account: Account) -> list[str]:
+    return sorted(instrument.symbol for instrument in account.venue.instruments())
+
+
+def _unknown_symbol(account: str, symbol: str, known: list[str]) -> Refusal:
+    text = f"symbol: {symbol} is not traded on account {account}; it has {_some(known)}"
+    return Refusal(code="unknown_symbol", message=text, field="symbol")
+
+
+def _not_reconciled(account: str) -> Refusal:
+    return Refusal(code="not_ready", message=f"account {account} is not reconciled yet; try again soon")
 
 
 class Admission:
@@ -62,20 +75,16 @@ class Admission:
             return Refusal(code="not_ready", message="the service is draining; try again once it is back")
         account = self._roster.accounts.get(request.account)
         if account is None:
-            names = ", ".join(self._roster.accounts)
-            text = f"account: there is no account {request.account}; configured: {names}"
-            return Refusal(code="unknown_account", message=text, field="account")
+            return self._unknown_account(request.account)
         if not account.started:
             text = f"account {request.account}'s shard is not owned by this keeper (now); try again later"
             return Refusal(code="not_owner", message=text)
         if account.blocked:
             return Refusal(code="not_ready", message=f"account {request.account} cannot trade now: {account.blocked}")
         if not account.resumed:
-            return Refusal(code="not_ready", message=f"account {request.account} is not reconciled yet; try again soon")
+            return _not_reconciled(request.account)
         if not account.has(request.symbol):
-            symbols = _some(sorted(instrument.symbol for instrument in account.venue.instruments()))
-            text = f"symbol: {request.symbol} is not traded on account {request.account}; it has {symbols}"
-            return Refusal(code="unknown_symbol", message=text, field="symbol")
+            return _unknown_symbol(request.account, request.symbol, _symbols(account))
         return None
 
     def _repeat(self, request: OpenRequest, known: Managed | None, published: Published | None) -> None:
@@ -96,25 +105,26 @@ class Admission:
         """Say who holds the slot that is meant."""
         account = self._roster.accounts.get(question.account)
         if account is None:
-            names = ", ".join(self._roster.accounts)
-            text = f"account: there is no account {question.account}; configured: {names}"
-            question.reply.set(Refusal(code="unknown_account", message=text, field="account"))
-            return
-        if not account.resumed:
-            text = f"account {question.account} is not reconciled yet; try again soon"
-            question.reply.set(Refusal(code="not_ready", message=text))
-            return
-        known = sorted(instrument.symbol for instrument in account.venue.instruments())
-        found = matching(question.symbol, known)
+            question.reply.set(self._unknown_account(question.account))
+        elif not account.resumed:
+            question.reply.set(_not_reconciled(question.account))
+        else:
+            question.reply.set(self._slot_meant(account, question.symbol))
+
+    def _slot_meant(self, account: Account, symbol: str) -> SlotAnswer | Refusal:
+        name, known = account.settings.name, _symbols(account)
+        found = matching(symbol, known)
         if len(found) == 1:
-            holder = self._roster.managed.holder(question.account, found[0])
-            question.reply.set(SlotAnswer(symbol=found[0], position_id=holder or ""))
-            return
-        text = f"symbol: {question.symbol} is not traded on account {question.account}; it has {_some(known)}"
+            return SlotAnswer(symbol=found[0], position_id=self._roster.managed.holder(name, found[0]) or "")
         if found:
-            text = f"symbol: {question.symbol} may be {' or '.join(found)}; write it so"
-        code = "ambiguous_symbol" if found else "unknown_symbol"
-        question.reply.set(Refusal(code=code, message=text, field="symbol"))
+            text = f"symbol: {symbol} may be {' or '.join(found)}; write it so"
+            return Refusal(code="ambiguous_symbol", message=text, field="symbol")
+        return _unknown_symbol(name, symbol, known)
+
+    def _unknown_account(self, name: str) -> Refusal:
+        names = ", ".join(self._roster.accounts)
+        text = f"account: there is no account {name}; configured: {names}"
+        return Refusal(code="unknown_account", message=text, field="account")
 
     def _slot_refusal(self, request: OpenRequest) -> Refusal | None:
         position_id = self._roster.managed.holder(request.account, request.symbol)

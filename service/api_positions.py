@@ -76,7 +76,7 @@ def _add_open(router: APIRouter, api: Api) -> None:
             return _position(api, said.published, 200 if said.repeated else 201, headers)
         if isinstance(said, Previewed):
             return _position(api, said.published, 200)
-        raise _not_done(said)
+        raise not_done(said)
 
 
 def _add_close(router: APIRouter, api: Api) -> None:
@@ -100,7 +100,7 @@ def _add_close(router: APIRouter, api: Api) -> None:
         if isinstance(said, CloseAccepted):
             body = {"leg": said.leg, "request_id": said.request_id or None, "quantity": plain(said.quantity)}
             return answer(body, 202)
-        raise _not_done(said)
+        raise not_done(said)
 
 
 def _add_amend(router: APIRouter, api: Api) -> None:
@@ -141,7 +141,7 @@ def _add_amend(router: APIRouter, api: Api) -> None:
         said = await api.ask(message, unknown="the plan may be amended: read the position, then decide")
         if isinstance(said, Amended):
             return _position(api, said.published, 200)
-        raise _not_done(said)
+        raise not_done(said)
 
 
 def known_id(position_id: str) -> None:
@@ -274,7 +274,7 @@ def _position(api: Api, published: Published, status: int, headers: Mapping[str,
     return answer(view, status, {"ETag": f'"{published.version}"', **(headers or {})})
 
 
-def _not_done(said: object) -> ApiError:
+def not_done(said: object) -> ApiError:
     """What the supervisor answered instead of what was asked for."""
     if isinstance(said, Refusal):
         return from_refusal(said)

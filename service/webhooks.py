@@ -24,7 +24,8 @@ from actors.messages import (
     SlotQuestion,
 )
 from service import http_models as models
-from service.http_answers import ApiError, answer, from_refusal, unavailable
+from service.api_positions import not_done
+from service.http_answers import ApiError, answer, unavailable
 from service.http_ask import Api
 from service.http_body import check_query, read_object
 from service.signals import Signal, check_secret, read_signal, share_of
@@ -91,7 +92,7 @@ class _Handling:
         said = await self._ask(lambda reply: SlotQuestion(account=signal.account, symbol=signal.symbol, reply=reply))
         if isinstance(said, SlotAnswer):
             return said
-        raise _refused(said)
+        raise not_done(said)
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class _Handling:
                 )
             taken = isinstance(said, Refusal) and said.code in ("closing", "slot_taken")
             if not (taken and patient):
-                raise _refused(said)
+                raise not_done(said)
             if time.monotonic() + 2 * _LOOK_SECONDS > self._deadline:
                 text = f"the former position of {slot.symbol} is being closed; to enter after it, send the signal again"
                 raise unavailable("closing", text)
@@ -178,7 +179,7 @@ class _Handling:
             return ""
         if isinstance(said, Refusal) and said.code == "nothing_to_close":
             raise unavailable("not_ready", f"{said.message} ({_REPEAT})")
-        raise _refused(said)
+        raise not_done(said)
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -207,9 +208,3 @@ class _Handling:
 def _side(published: Published | None) -> Side | None:
     position: Position | None = published.position if published else None
     return position.side if position else None
-
-
-def _refused(said: object) -> ApiError:
-    if isinstance(said, Refusal):
-        return from_refusal(said)
-    raise TypeError(f"the supervisor answered {type(said).__name__}")

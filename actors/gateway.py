@@ -169,10 +169,10 @@ class GatewayActor(pykka.ThreadingActor):
         return f"{self._name}-{self._count}"
 
     def _sign(self) -> Micros | None:
-        """Wall time read before the lease's deadline is checked; None when the lease would not outlive the request."""
+        """Wall time read before the lease is checked; None when it is a later life's, or not long enough."""
         signed_at = self._parts.clock.now()
         settings = self._parts.settings
-        left = self._parts.leases.seconds_left(settings.shard, self._parts.boottime())
+        left = self._parts.leases.seconds_left(settings.shard, self._parts.boottime(), epoch=self._parts.epoch)
         if left <= settings.request_expiry_seconds + settings.clock_skew_seconds:
             return None
         return signed_at

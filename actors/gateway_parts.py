@@ -12,11 +12,14 @@ from persistence.lease import LeaseBoard, boottime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayParts:
-    """What a GatewayActor works with. `wanted` tells whether its account has not got another one meanwhile."""
+    """What a GatewayActor works with. It signs under the lease of its own `epoch` alone; `wanted` tells whether its
+    account has not got another one meanwhile.
+    """
 
     settings: AccountSettings
     venue: Venue
     clock: Clock
+    epoch: int
     leases: LeaseBoard
     directory: Directory
     order_tag: str

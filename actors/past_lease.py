@@ -77,4 +77,6 @@ class PastLease:
 
     def _fenced(self) -> bool:
         lease = self._parts.leases.get(self._parts.settings.shard)
-        return lease is None or lease.fenced
+        # Taken again by ourselves with nobody in between is no reason to leave a position alone: the next life may be
+        # kept from it by the store for a while. Its stop is asked for as ever.
+        return lease is None or lease.fenced or self._parts.epoch < lease.ours_since

@@ -145,6 +145,7 @@ class Roster:
                 settings=settings,
                 venue=account.venue,
                 clock=parts.runtime.clock,
+                epoch=account.epoch,
                 leases=parts.leases,
                 directory=parts.directory,
                 order_tag=parts.order_tag,

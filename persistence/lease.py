@@ -16,12 +16,15 @@ def boottime() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """One shard's lease as last confirmed. `deadline` is on the clock that `boottime` reads, in seconds."""
+    """One shard's lease as last confirmed. `deadline` is on the clock that `boottime` reads, in seconds; from
+    `ours_since` on every epoch was this process's.
+    """
 
     shard: str
     epoch: int
     deadline: float
     fenced: bool = False
+    ours_since: int = 0
 
 
 class LeaseBoard:
@@ -38,9 +41,11 @@ class LeaseBoard:
         """The lease as last published."""
         return self._leases.get(shard)
 
-    def seconds_left(self, shard: str, now: float) -> float:
-        """How long the shard is surely ours, in seconds; 0 or less when it is not."""
+    def seconds_left(self, shard: str, now: float, *, epoch: int | None = None) -> float:
+        """How long the shard is surely ours, in seconds; 0 or less when it is not. With `epoch`: how long it is that
+        life's. A shard that was taken again is the next life's, though it is the same process that has its lease.
+        """
         lease = self._leases.get(shard)
-        if lease is None or lease.fenced:
+        if lease is None or lease.fenced or epoch not in (None, lease.epoch):
             return 0.0
         return lease.deadline - now

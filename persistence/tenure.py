@@ -50,9 +50,13 @@ class Tenure:
         vouched = dead_owner is not None or ended_at == fence.epoch - 1
         self._takeovers[shard] = fence.epoch > 1 and not ours and not vouched
         self._runs[shard] = (fence.epoch, before_run if fence.epoch == last + 1 else fence.epoch - 1)
-        lease = Lease(shard=shard, epoch=fence.epoch, deadline=asked_at + self._ttl_seconds)
-        self._leases.post(lease)
+        lease = self._post(shard, fence.epoch, asked_at + self._ttl_seconds)
         _log.info("lease.taken", shard=shard, epoch=fence.epoch, owner=self._owner)
+        return lease
+
+    def _post(self, shard: str, epoch: int, deadline: float) -> Lease:
+        lease = Lease(shard=shard, epoch=epoch, deadline=deadline, ours_since=self._runs[shard][1] + 1)
+        self._leases.post(lease)
         return lease
 
     def _the_dead(self, shard: str) -> tuple[str | None, int]:
@@ -78,7 +82,7 @@ class Tenure:
         asked_at = self._boottime()
         self._store.renew(book.shard, self._owner, book.epoch, self._ttl_seconds)
         book.deadline = asked_at + self._ttl_seconds
-        self._leases.post(Lease(shard=book.shard, epoch=book.epoch, deadline=book.deadline))
+        self._post(book.shard, book.epoch, book.deadline)
 
     def forfeit(self, book: ShardBook) -> None:
         """Tell the gateways to sign nothing more for this shard."""

@@ -131,6 +131,11 @@ ACTORS: tuple[Plant, ...] = (
         ),
     ),
     Plant(
+        name="a later life's lease signed under",
+        breaks="a life whose shard was taken again sends under the lease of the next one",
+        edits=(Edit(target=f"{GATEWAY}._sign", old="epoch=self._parts.epoch", new="epoch=None"),),
+    ),
+    Plant(
         name="lease checked before the time is read",
         breaks="a keeper that freezes between its look at the lease and the sending signs with a fresh time",
         edits=(Edit(target=f"{GATEWAY}._sign", old="return signed_at", new="return self._parts.clock.now()"),),

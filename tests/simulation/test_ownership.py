@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pykka
 import pytest
@@ -86,9 +87,9 @@ def test_a_keeper_frozen_between_check_and_send_wakes_to_a_rejection(
     leases = keeper.house.leases
     look, frozen = leases.seconds_left, False
 
-    def sleep(shard: str, now: float) -> float:
+    def sleep(shard: str, now: float, **named: Any) -> float:
         nonlocal frozen
-        left = look(shard, now)
+        left = look(shard, now, **named)
         if not frozen:
             frozen = True
             freeze(keeper, 60)

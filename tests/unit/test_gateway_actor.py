@@ -32,6 +32,7 @@ from actors.traffic import CancelOrder, EnsureStop, LookUpOrder, MarketsReady, R
 from actors.venues import base
 from actors.venues.base import (
     AccountAnswered,
+    AccountRequest,
     CancelRequest,
     LookUpRequest,
     OrderAnswered,
@@ -143,6 +144,7 @@ class Bench:
                 ),
                 venue=self.venue,
                 clock=self.simulator.clock,
+                epoch=1,
                 leases=self.leases,
                 directory=Directory(),
                 order_tag="0badc0de",
@@ -152,10 +154,10 @@ class Bench:
         )
         self.tell(MarketsReady(markets={}))
 
-    def lease(self, seconds: float, *, fenced: bool = False) -> None:
+    def lease(self, seconds: float, *, fenced: bool = False, epoch: int = 1, ours_since: int = 1) -> None:
         """The shard is ours for so long from now."""
         deadline = self.simulator.clock.monotonic() + seconds
-        self.leases.post(Lease(shard="paper", epoch=1, deadline=deadline, fenced=fenced))
+        self.leases.post(Lease(shard="paper", epoch=epoch, deadline=deadline, fenced=fenced, ours_since=ours_since))
 
     def tell(self, message: object) -> None:
         """Tell the gateway something and let it act."""
@@ -245,6 +247,37 @@ def test_a_fenced_lease_signs_nothing(bench: Bench) -> None:
     """However long it would have lasted."""
     bench.lease(1000.0, fenced=True)
     assert bench.send() is None
+
+
+def test_a_life_signs_nothing_under_the_lease_of_the_next_one(bench: Bench) -> None:
+    """The same process has taken its shard again: its earlier gateway sends nothing more, but hears of its own end."""
+    bench.lease(1000.0, epoch=2)
+    assert bench.send() is None
+    bench.tell(
+        CancelOrder(symbol=SYMBOL, cancel=Cancel(client_order_id="id", kind=OrderKind.MARKET), reply_to=bench.position)
+    )
+    bench.run(5)
+    assert bench.venue.requests == []
+    assert [type(message) for message in bench.heard] == [OrderAbsent]
+
+
+@pytest.mark.parametrize("ours_since, looks", [(1, True), (2, False)])
+def test_a_close_of_an_earlier_life_looks_for_its_stop_unless_another_keeper_came_between(
+    bench: Bench, ours_since: int, looks: bool
+) -> None:
+    """Taken again with nobody in between, and kept from coming back by the store: a close must not wait for that."""
+    bench.lease(1000.0, epoch=3, ours_since=ours_since)
+    close = Submit(
+        client_order_id="id",
+        leg="stop",
+        kind=OrderKind.MARKET,
+        side=OrderSide.SELL,
+        quantity=Decimal(1),
+        reduce_only=True,
+        urgent=True,
+    )
+    bench.tell(SendOrder(symbol=SYMBOL, submit=close, reply_to=bench.position, guards=("resident",)))
+    assert [type(request) for request in bench.venue.requests] == ([AccountRequest] if looks else [])
 
 
 def test_a_request_carries_when_it_was_signed_and_how_long_it_counts(bench: Bench) -> None:
@@ -352,9 +385,9 @@ def test_the_signing_time_is_read_before_the_deadline_is_checked(bench: Bench, m
     clock, left = bench.simulator.clock, bench.leases.seconds_left
     now, signed = clock.now, clock.now()
 
-    def frozen_meanwhile(shard: str, at: float) -> float:
+    def frozen_meanwhile(shard: str, at: float, **named: Any) -> float:
         monkeypatch.setattr(clock, "now", lambda: now() + 60_000_000)
-        return left(shard, at)
+        return left(shard, at, **named)
 
     monkeypatch.setattr(bench.leases, "seconds_left", frozen_meanwhile)
     request = bench.send()

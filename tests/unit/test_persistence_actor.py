@@ -513,6 +513,18 @@ def test_what_waited_is_worth_nothing_when_another_owner_came_between(keeper: Ke
     assert isinstance(failed.error, StaleOwner)
     assert keeper.supervisor.take(ShardTaken)[-1].epoch == 3
     assert keeper.stored() is None
+    lease = keeper.leases.get(SHARD)
+    assert lease is not None
+    assert lease.ours_since == 3
+
+
+def test_epochs_of_ours_without_a_gap_are_told_with_the_lease(keeper: Keeper) -> None:
+    """Taken, run out and taken again by the same process: all of them are ours, also after a renewal."""
+    keeper.freeze(60.0)
+    keeper.sleep(10.0)
+    lease = keeper.leases.get(SHARD)
+    assert lease is not None
+    assert (lease.epoch, lease.ours_since) == (2, 1)
 
 
 # --- spills at boot --------------------------------------------------------------------------------------------------

@@ -63,7 +63,9 @@ def _work_entry(step: Step, at: Micros) -> None:
 
 
 def _work_full_close(step: Step, at: Micros) -> None:
-    """Ask for the tracked remainder, an unknown partial included. It may leave before it is durable."""
+    """Ask for the tracked remainder, an unknown partial included. It may leave before it is durable, unless somebody
+    else holds more there: then reduce-only would not stop the same close of a next life that knows nothing of this one.
+    """
     position = step.position
     if position.remaining <= 0 or position.disputed:
         return
@@ -73,19 +75,20 @@ def _work_full_close(step: Step, at: Micros) -> None:
     triggered = [intent for intent in position.intents if intent.resident and intent.live and intent.filled > 0]
     if triggered:
         return
-    if position.excess > 0 and not _rests_gone(step):
-        return
     owed = next((intent for intent in closes if intent.status is IntentStatus.PLANNED), None)
-    if owed is not None:
-        if owed.retry_at is not None and owed.retry_at > at:
-            return
-        owed = step.change_intent(owed.client_order_id, quantity=position.remaining)
-        step.submit(owed, at, urgent=True)
+    shared, known = position.excess > 0, owed is not None
+    if owed is None:
+        generation = 1 + max((intent.generation for intent in closes if intent.leg == position.closing_leg), default=-1)
+        reason = position.closing_reason or Reason.MANUAL
+        owed = step.plan_order(at, position.closing_leg, reason, position.remaining, generation=generation, full=True)
+    if shared and not _rests_gone(step):
+        # The cancels wait for the save, and what they make room for is saved with them.
         return
-    generation = 1 + max((intent.generation for intent in closes if intent.leg == position.closing_leg), default=-1)
-    reason = position.closing_reason or Reason.MANUAL
-    intent = step.plan_order(at, position.closing_leg, reason, position.remaining, generation=generation, full=True)
-    step.submit(intent, at, urgent=True)
+    if owed.retry_at is not None and owed.retry_at > at:
+        return
+    if known:
+        owed = step.change_intent(owed.client_order_id, quantity=position.remaining)
+    step.submit(owed, at, urgent=known or not shared)
 
 
 def _rests_gone(step: Step) -> bool:

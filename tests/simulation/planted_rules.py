@@ -96,6 +96,18 @@ RULES: tuple[Plant, ...] = (
         ),
     ),
     Plant(
+        name="a close among others sent unsaved",
+        breaks="a full close leaves before it is durable where somebody else holds more, and two lives send it",
+        edits=(
+            Edit(
+                target=f"{ORDERS}:_work_full_close",
+                old="if owed is None:",
+                new="if shared and not _rests_gone(step):\n        return\n    if owed is None:",
+            ),
+            Edit(target=f"{ORDERS}:_work_full_close", old="urgent=known or not shared", new="urgent=True"),
+        ),
+    ),
+    Plant(
         name="slot freed too early",
         breaks="a position ends while orders of it may still be at the exchange",
         edits=(

@@ -103,6 +103,10 @@ TESTS: dict[str, Test] = {
         f"{_SIMULATION}.test_past_lease:test_past_the_lease_nothing_goes_out_once_our_own_stop_is_gone",
         {"seed": 0},
     ),
+    "a close among others sent unsaved": (
+        f"{_SIMULATION}.test_the_issue:test_a_close_where_somebody_else_holds_more_is_never_sent_by_two_lives",
+        {},
+    ),
     "slot free at once after a restart": (
         f"{_SIMULATION}.test_the_issue:test_an_unsaved_close_of_a_former_life_that_still_arrives_finds_the_slot_taken",
         {},

@@ -3,7 +3,9 @@
 one_exit_in_flight              at most one partial is under way, and at most one full close
 sent_only_what_was_wanted       no partial leaves that was never wanted in a stored state
 sent_only_within_the_lease      a request expires before the lease under which it was signed
-resent_only_past_its_expiry     an id is not sent again while the first request may still arrive
+resent_only_past_its_expiry     an id is not sent again while the first request may still arrive (a full close that was
+                                lost unsaved with its sender may be, by the next life, where nobody else holds anything:
+                                only one of the two can be executed)
 never_at_rest_and_in_software   a target whose order rests is not also closed at the market
 former_stops_are_replaced       no partial leaves while a stop of an owner that may live still rests
 ours_is_never_somebody_elses    what our own orders executed is not booked as external
@@ -33,6 +35,10 @@ _SHARD = "paper"
 _UNDER_WAY = (IntentStatus.SENT, IntentStatus.UNKNOWN)
 
 
+def _ids(position: Position | None) -> set[str]:
+    return set() if position is None else {intent.client_order_id for intent in position.intents}
+
+
 def _partial(leg: str) -> bool:
     return leg.startswith(("target-", "manual-"))
 
@@ -47,7 +53,8 @@ class MorePromises(Promises):
         self._version = 0
         self._wanted: set[str] = set()
         self._senders: dict[str, Life] = {}
-        self._sent: dict[str, OrderRequest] = {}
+        self._handed_on: set[str] = set()
+        self._sent: dict[str, tuple[OrderRequest, Life]] = {}
         self._watched: deque[tuple[float, Decimal]] = deque()
         self._watcher: Life | None = None
         self._expiries: dict[tuple[str, int], float] = {}
@@ -104,6 +111,7 @@ class MorePromises(Promises):
         """A lease was taken: the spill that its new owner must take up, if there is one."""
         super().taken(life, fence)
         raw = self.world.shard.positions.get("p1")
+        self._handed_on = set() if raw is None else _ids(self.world.stored())
         found = self.world.logs[life.machine].spills(_SHARD).get("p1")
         self._spill = None
         if raw is None or found is None or found.grew_from is None or found.epoch != fence.epoch - 1:
@@ -134,17 +142,21 @@ class MorePromises(Promises):
         order_id, leg = request.client_order_id, leg_of_id(request.client_order_id)
         intent = self._intent_of(order_id)
         full = leg in ("stop", "time_limit") or (leg.startswith("manual-") and (intent is None or intent.full))
-        earlier = self._sent.get(order_id)
+        earlier, sender = self._sent.get(order_id, (None, life))
         if earlier is not None and request.signed_at <= earlier.signed_at:
             # Of a keeper that stood still meanwhile: it is this one that came first.
             earlier = None
         else:
-            self._sent[order_id] = request
+            self._sent[order_id] = request, life
         self._senders[order_id] = life
         if not full:
             self._within_the_lease(life, request, leg)
         if earlier is not None and not self._settled(earlier):
             at_once = self._arrives_by(earlier) > self.world.seconds
+            if full and sender is not life and order_id not in self._handed_on and not self.story.crowd:
+                # A full close that another life sent and never saved: this one cannot know of it. Where nobody else
+                # holds anything the exchange takes the first of the two, and has nothing to reduce for the second.
+                at_once = False
             self.hold("resent_only_past_its_expiry", not at_once, f"{leg} again, and the first may still arrive")
         if life.epoch < self.world.epoch or full or not _partial(leg):
             return

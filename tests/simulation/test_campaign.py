@@ -23,6 +23,7 @@ FOUND = (
     "storm seed=538 lost drawn=4 keep=11 ticks=3",
     "resting-stopped seed=188 drawn=4 keep=1,2,3 ticks=3",
     "storm seed=29959 lost drawn=4",
+    "storm seed=23978 lost drawn=4",
 )
 """Runs that once broke a promise, of the product or of the simulation itself."""
 

@@ -1,13 +1,12 @@
 """The ways in which 60 % became 100 %: each played out, and each ends with what the plan says."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.domain.model import IntentStatus, OrderKind, Phase
+from actors.domain.model import IntentStatus, OrderKind, OrderSide, Phase
 from actors.messages import Amended, Opened, Refusal
 from actors.venues.base import OrderRequest
 from persistence.batch import Batch
@@ -45,6 +44,24 @@ def dies_at(keeper: Keeper, order_id: str) -> None:
             keeper.crash()
 
     keeper.exchange.after_submit = crash
+
+
+def dies_while_its_close_travels(keeper: Keeper) -> None:
+    """A close by hand is on its way for 1.8 s, and the keeper dies with its next request to the store."""
+    keeper.faults.next("submit", position="p1", leg="manual-1", delay_request_seconds=1.8)
+    fault = keeper._fault
+
+    def die(stage: str) -> None:
+        fault(stage)
+        if keeper.exchange.pending.next_due() is not None:
+            keeper.crash()
+
+    keeper._fault = die  # type: ignore[method-assign]
+    keeper.restart()
+    keeper.ask_close(request_id="r1")
+    keeper.simulator.run(lambda: not keeper.alive, for_seconds=3)
+    assert not keeper.alive
+    keeper._fault = fault  # type: ignore[method-assign]
 
 
 def opens_when_it_may(keeper: Keeper, *, seconds: float) -> bool:
@@ -267,24 +284,30 @@ def test_an_unsaved_close_of_a_former_life_that_still_arrives_finds_the_slot_tak
     eaten = []
     for seed in range(8):
         keeper = opened(tmp_path / str(seed), seed)
-        keeper.faults.next("submit", position="p1", leg="manual-1", delay_request_seconds=1.8)
-        fault = keeper._fault
-
-        def die(stage: str, keeper: Keeper = keeper, fault: Callable[[str], None] = fault) -> None:
-            fault(stage)
-            if keeper.exchange.pending.next_due() is not None:
-                keeper.crash()
-
-        keeper._fault = die  # type: ignore[method-assign]
-        keeper.restart()
-        keeper.ask_close(request_id="r1")
-        keeper.simulator.run(lambda keeper=keeper: not keeper.alive, for_seconds=1)  # type: ignore[misc]
-        keeper._fault = fault  # type: ignore[method-assign]
+        dies_while_its_close_travels(keeper)
         keeper.restart()
         keeper.close(request_id="r2")
         assert opens_when_it_may(keeper, seconds=20)
         keeper.run(10)
         if keeper.held() != 1:
+            eaten.append(seed)
+    assert eaten == []
+
+
+def test_a_close_where_somebody_else_holds_more_is_never_sent_by_two_lives(tmp_path: Path) -> None:
+    """There reduce-only would let the second one close what is theirs: it leaves only once its id is durable."""
+    eaten = []
+    for seed in range(8):
+        keeper = opened(tmp_path / str(seed), seed)
+        keeper.by_hand(OrderSide.BUY, "2")
+        keeper.run(40)
+        assert keeper.position().excess == 2
+        dies_while_its_close_travels(keeper)
+        keeper.restart()
+        keeper.ask_close(request_id="r1")
+        keeper.run(12)
+        assert keeper.position().phase is Phase.CLOSED
+        if keeper.held() != 2:
             eaten.append(seed)
     assert eaten == []
 

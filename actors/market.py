@@ -230,7 +230,11 @@ class MarketActor(pykka.ThreadingActor):
         tell(self._parts.gateway, SymbolSettled(symbol=self._parts.symbol, sequence=self._sequence))
 
     def _publish(self) -> None:
-        self._parts.directory.feeds[(self._parts.settings.name, self._parts.symbol)] = FeedStatus(
+        """A market of an account that has begun anew meanwhile says nothing more: its positions are elsewhere."""
+        name = (self._parts.settings.name, self._parts.symbol)
+        if self._parts.directory.desks.get(name, self._parts.desk) is not self._parts.desk:
+            return
+        self._parts.directory.feeds[name] = FeedStatus(
             account=self._parts.settings.name,
             symbol=self._parts.symbol,
             quote=self._latest,

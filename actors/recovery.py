@@ -133,6 +133,7 @@ class Recovery:
                 at=max(slot.at, position.updated_at),
                 quantity=_own_direction(position, slot),
                 read_at=actor.parts.clock.now(),
+                behind=_behind(position, slot),
                 trades=slot.trades,
                 open_orders=tuple(order.client_order_id for order in slot.orders if as_asked(position, order)),
                 cause=_cause(slot),
@@ -251,6 +252,12 @@ def as_asked(position: Position, order: VenueOrder) -> bool:
             same = same and order.filled == intent.filled
             return same and order.limit_price in (None, intent.limit_price)
     return True
+
+
+def _behind(position: Position, slot: SlotRead) -> bool:
+    """Whether the slot's trades do not show the latest of ours that is booked."""
+    ours = [fill.trade_id for fill in position.fills if not fill.leg.startswith("external-")]
+    return bool(ours) and all(trade.trade_id != ours[-1] for trade in slot.trades)
 
 
 def _cause(slot: SlotRead) -> Reason:

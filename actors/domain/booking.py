@@ -266,6 +266,8 @@ def _take_open(step: Step, intent: Intent, event: OrderReported) -> None:
     if not intent.resident:
         # A market order that is still open is half a fact; its end is asked for.
         step.change_intent(intent.client_order_id, status=IntentStatus.SENT)
+        if intent.cancel_requested:
+            step.cancel(intent)
         step.look_up(intent)
     elif not event.read_back:
         if intent.status is IntentStatus.RESTING:

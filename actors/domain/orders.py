@@ -67,6 +67,8 @@ def _work_full_close(step: Step, at: Micros) -> None:
     else holds more there: then reduce-only would not stop the same close of a next life that knows nothing of this one.
     """
     position = step.position
+    if position.excess > 0:
+        _cancel_partials(step)
     if position.remaining <= 0 or position.disputed:
         return
     closes = [intent for intent in position.intents if intent.full]
@@ -93,17 +95,23 @@ def _work_full_close(step: Step, at: Micros) -> None:
 
 def _rests_gone(step: Step) -> bool:
     """While the venue holds more than we track, two of our orders could close too much: the
-    resident stop and the resting targets go first.
+    resident stop, the resting targets and the partial that is under way go first.
     """
-    live = [
-        intent
-        for intent in step.position.intents
-        if (intent.resident or intent.kind is OrderKind.LIMIT) and intent.live
-    ]
+    live = [intent for intent in step.position.intents if intent.reduce_only and not intent.full and intent.live]
     for intent in live:
         if not intent.cancel_requested:
             step.cancel(intent)
     return not live
+
+
+def _cancel_partials(step: Step) -> None:
+    """What is left of a partial would be filled beside a full close, and nothing at the venue would end it: the
+    position there is larger than ours.
+    """
+    for intent in step.position.intents:
+        at_rest = intent.resident or intent.kind is OrderKind.LIMIT
+        if intent.reduce_only and intent.live and not (intent.full or at_rest or intent.cancel_requested):
+            step.cancel(intent)
 
 
 def _work_partials(step: Step, at: Micros) -> None:

@@ -10,12 +10,15 @@ from decimal import Decimal
 
 from actors.domain.booking import book_external, book_trade
 from actors.domain.events import ForeignOrderSeen, FundingPaid, OrderReported, PositionObserved, Trade
-from actors.domain.model import ZERO, Intent, IntentStatus, Observation, Phase, Reason
+from actors.domain.exits import MICROS_PER_SECOND
+from actors.domain.model import ZERO, Intent, IntentStatus, Micros, Observation, Phase, Position, Reason
 from actors.domain.shares import in_flight
 from actors.domain.step import Step, client_order_id
 
 # An urgent full close may have left before its intent was durable; its ids are deterministic, so it is recognised.
 LOST_GENERATIONS = 8
+# Two reads that lack what is booked are not believed before they are this far apart: no read lags behind for so long.
+BEHIND_SECONDS = 30
 
 
 def on_observed(step: Step, event: PositionObserved) -> None:
@@ -29,29 +32,52 @@ def on_observed(step: Step, event: PositionObserved) -> None:
     if doubtful or any(in_flight(intent) for intent in position.intents if not intent.resident):
         # An order of ours is under way: any difference may be its doing. The verdict waits for its end.
         step.change(observed=None)
+        _tell_excess(step, event)
         if doubtful and event.quantity != position.remaining + position.excess:
             step.observe("an order that is listed no more is asked for first")
+        elif position.disputed:
+            # Nothing owed goes out before that is understood: not left to the next look around.
+            step.observe("a size that was disputed waits for an order under way")
         return
     held, tracked, read_at = event.quantity, position.remaining, event.read_at or event.at
-    repeated = position.observed is not None and position.observed.quantity == held and position.observed.at < read_at
+    repeated = _is_repeated(position, event, held, read_at)
     if held == tracked or (held == tracked + position.dust and held >= 0):
         if position.disputed and not repeated:
             # An order's own report said otherwise a moment ago: this, too, is believed on its second read.
-            step.change(observed=Observation(quantity=held, at=read_at))
-            step.observe("a size that was disputed is believed on its second read")
+            _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
             return
         step.change(observed=None, excess=ZERO, disputed=False)
     elif held > tracked and position.disputed and not repeated:
-        step.change(observed=Observation(quantity=held, at=read_at))
-        step.observe("a size that was disputed is believed on its second read")
+        _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
     elif held > tracked:
         _take_excess(step, held - tracked, event)
     elif not repeated:
-        if position.observed is None or position.observed.quantity != held:
-            step.change(observed=Observation(quantity=held, at=read_at))
-        step.observe("a difference is believed on its second read")
+        _read_again(step, held, read_at, "a difference is believed on its second read")
     else:
         _shrink(step, event)
+
+
+def _read_again(step: Step, held: Decimal, read_at: Micros, why: str) -> None:
+    observed = step.position.observed
+    if observed is None or observed.quantity != held:
+        step.change(observed=Observation(quantity=held, at=read_at))
+    step.observe(why)
+
+
+def _is_repeated(position: Position, event: PositionObserved, held: Decimal, read_at: Micros) -> bool:
+    """Whether an earlier read said the same; of those that may lag behind our own trades, one from long before."""
+    apart = BEHIND_SECONDS * MICROS_PER_SECOND if event.behind else 1
+    observed = position.observed
+    return observed is not None and observed.quantity == held and read_at - observed.at >= apart
+
+
+def _tell_excess(step: Step, event: PositionObserved) -> None:
+    """While an entry is under way: what is there beyond all that it can still fill is somebody else's already."""
+    position = step.position
+    coming = (i.quantity - i.filled for i in position.intents if i.leg == "entry" and in_flight(i))
+    beyond = event.quantity - position.remaining - sum(coming, ZERO)
+    if beyond > max(position.excess, position.dust) and not position.disputed:
+        _take_excess(step, beyond, event)
 
 
 def _ask_for_unlisted(step: Step, event: PositionObserved) -> bool:
@@ -100,6 +126,9 @@ def _lost_close(step: Step, trade: Trade) -> Intent | None:
         "time_limit": Reason.TIME_LIMIT,
         f"manual-{position.next_manual}": Reason.MANUAL,
     }
+    if position.closing_reason is not None:
+        # That all is to close was saved, and not yet that its order has left.
+        legs[position.closing_leg] = position.closing_reason
     for leg, reason in legs.items():
         for generation in range(LOST_GENERATIONS):
             if client_order_id(position.order_tag, position.id, leg, generation) == trade.client_order_id:

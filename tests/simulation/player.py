@@ -6,6 +6,7 @@ from actors.domain.model import OrderKind, OrderSide, Phase, Side
 from actors.domain.plans import plan_to_dict
 from actors.messages import AmendRequest, Opened, Refusal
 from actors.runtime.base import tell
+from tests.simulation.house import SYMBOL
 from tests.simulation.promises import RESOLVED_SECONDS, Promises
 from tests.simulation.stories import Story
 from tests.simulation.troubles import Trouble
@@ -55,7 +56,8 @@ class Player:
             if reply.resolved and isinstance(reply.get(timeout=0), Opened):
                 break
         world.pass_time(1.0)
-        if story.crowd:
+        if story.crowd and world.ledger.quote(SYMBOL) is not None:
+            # Where no keeper ever came so far, the market has not begun, and nobody can trade.
             world.by_hand(story.entry_side, str(story.crowd))
             world.pass_time(0.5)
             for _ in range(0 if world.waits else 60):

@@ -24,6 +24,19 @@ FOUND = (
     "resting-stopped seed=188 drawn=4 keep=1,2,3 ticks=3",
     "storm seed=29959 lost drawn=4",
     "storm seed=23978 lost drawn=4",
+    "in-parts seed=23061 lost drawn=4 keep=1,2,3",
+    "runner seed=26657 lost drawn=4 keep=0,1,2,3",
+    "storm seed=29347 lost drawn=4 keep=0,1,2,6,11,15,16,19",
+    "runner seed=30129 lost drawn=4 keep=0,1",
+    "halved seed=22281 lost drawn=4 keep=0,2 ticks=4",
+    "storm seed=24643 lost drawn=4 keep=0,5,9,13,14 ticks=12",
+    "storm seed=20691 lost drawn=4 keep=1,2,6,12,13 ticks=5",
+    "storm seed=23435 lost drawn=4 keep=3,4,6 ticks=5",
+    "storm seed=21042 lost drawn=4 keep=6,12,14 ticks=2",
+    "storm seed=22491 lost drawn=4 keep=9,15,18 ticks=2",
+    "storm seed=26679 lost drawn=4 keep=8,10,13,15 ticks=30",
+    "storm seed=301787 lost drawn=4 keep=0,7,9 ticks=14",
+    "storm seed=301866 lost drawn=4",
 )
 """Runs that once broke a promise, of the product or of the simulation itself."""
 

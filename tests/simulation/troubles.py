@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from actors.venues.base import LookUpRequest
+from actors.venues.paper_faults import Faults, Rule
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
@@ -39,6 +42,34 @@ class Trouble:
         lasts = f" for {self.seconds:g} s" if self.seconds else ""
         more = " ".join(f"{name}={value}" for name, value in self.detail.items())
         return f"{self.kind} {self.subject} at {self.when} {self.at}{lasts} {more}".replace("  ", " ").rstrip()
+
+
+class NeverWrongTwice(Faults):
+    """The faults of a campaign's exchange: no keeper looks the same order up wrongly twice in a row.
+
+    Two wrong look-ups in a row are believed (docs/PROOF.md, "What is not claimed"). One without an answer is none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wrong: set[tuple[str, str]] = set()
+
+    def take(self, on: str, subject: object, now: float) -> Rule | None:
+        """The rule for this subject, save one that would make a second read wrong."""
+        rule = super().take(on, subject, now)
+        if not isinstance(subject, LookUpRequest):
+            return rule
+        read = (subject.request_id.rpartition("-")[0], subject.client_order_id)
+        if rule is not None and (rule.lose or rule.error):
+            return rule
+        if rule is None or not (rule.absent or rule.behind_executions):
+            self._wrong.discard(read)
+        elif read in self._wrong:
+            self._wrong.discard(read)
+            return None
+        else:
+            self._wrong.add(read)
+        return rule
 
 
 def crash_at(point: int, *, down: float = 0.0) -> Trouble:

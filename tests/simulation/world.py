@@ -25,7 +25,7 @@ from persistence.store import Change, Fence, Outcome, StaleOwner
 from service.bootstrap import House
 from tests.simulation.hall import Hall, HallExchange, KeeperDoor
 from tests.simulation.house import Keeper
-from tests.simulation.troubles import Trouble
+from tests.simulation.troubles import NeverWrongTwice, Trouble
 
 MOST_TURNS = 60_000
 """More turns than these in one stretch of time: actors keep each other busy."""
@@ -33,7 +33,11 @@ MOST_TURNS = 60_000
 
 @dataclass(slots=True)
 class Life:
-    """One keeper from its start to its death. `epoch` is what its store told it, `inside` the request it is in."""
+    """One keeper from its start to its death.
+
+    `epoch` is what its store told it, `inside` the request it is in, `cuts` how often the store had lost its power when
+    that request began.
+    """
 
     number: int
     machine: str
@@ -45,6 +49,7 @@ class Life:
     still: bool = False
     dead: bool = False
     takes: int = 0
+    cuts: int = 0
 
     @property
     def group(self) -> str:
@@ -104,6 +109,7 @@ class CampaignStore(MemoryStore):
     def _request(self, what: str) -> Any:
         self._life.inside = what
         self._world.point(self._life, f"before store {what}")
+        self._life.cuts = self._world.cuts
         try:
             yield
         finally:
@@ -197,6 +203,7 @@ class World(Keeper):
         """`waits`: no tick is lost, the market stands still while no keeper is ready."""
         super().__init__(folder, [60000], seed=seed, speed="max" if waits else 1.0, health_seconds=30.0)
         self.waits = waits
+        self.faults = NeverWrongTwice()
         self.watcher = Watcher()
         self.hall = Hall(
             settings=self.paper,
@@ -214,6 +221,7 @@ class World(Keeper):
         self.calm = False
         self.unwritten: tuple[ShardData, dict[str, Any]] | None = None
         self.reverted = False
+        self.cuts = 0
         self._writer: Life | None = None
         self.trace: list[str] = []
         self.on_point: Callable[[int, Life, str], None] | None = None
@@ -403,7 +411,10 @@ class World(Keeper):
         self.say(f"{life.owner} goes on")
 
     def _cut_power(self, life: Life, what: str, trouble: Trouble) -> None:
-        """The machine of store and keeper loses its power: what was not acknowledged is gone."""
+        """The machine of store and keeper loses its power: what was not acknowledged is gone, and so is every connection
+        to the store.
+        """
+        self.cuts += 1
         if self._unwrite():
             self.watcher.happened("a power cut takes back a write")
         self.kill(life, f"power cut, {what}", down=trouble.seconds, machine=life.machine)
@@ -436,7 +447,15 @@ class World(Keeper):
         return written
 
     def stage(self, life: Life, stage: str) -> None:
-        """A stage of a request to the store: it may be slow, lost, or come to nothing."""
+        """A stage of a request to the store: it may be slow, lost, or come to nothing. Where the store has lost its power
+        since the request began, its reply does not come.
+        """
+        self._trouble_at(life, stage)
+        if life.cuts != self.cuts:
+            life.cuts = self.cuts
+            raise ConnectionError(f"the store lost its power by {stage}")
+
+    def _trouble_at(self, life: Life, stage: str) -> None:
         if life is not self._writer:
             self.unwritten = None
         write = self.unwritten

@@ -167,4 +167,20 @@ ACTORS: tuple[Plant, ...] = (
         breaks="a read that may be older than what was just booked is judged by",
         edits=(Edit(target=f"{RECOVERY}.on_slot", old="if self._too_fresh():", new="if False:"),),
     ),
+    Plant(
+        name="a former market's price shown",
+        breaks="a market whose account has begun anew still says what the latest price is",
+        edits=(
+            Edit(
+                target="actors.market:MarketActor._publish",
+                old="if self._parts.directory.desks.get(name, self._parts.desk) is not self._parts.desk:",
+                new="if False:",
+            ),
+        ),
+    ),
+    Plant(
+        name="reads without our own trade believed",
+        breaks="two reads that lack our latest trade are believed though they follow each other",
+        edits=(Edit(target=f"{RECOVERY}.on_slot", old="behind=_behind(position, slot)", new="behind=False"),),
+    ),
 )

@@ -282,4 +282,33 @@ RULES: tuple[Plant, ...] = (
             Edit(target=f"{PRICES}:hit_target", old="if not rests(planned, target):", new="if True:"),
         ),
     ),
+    Plant(
+        name="a decided close not recognised",
+        breaks="a full close that left before it was saved is sent again where the decision itself was saved",
+        edits=(
+            Edit(target=f"{RECONCILE}:_lost_close", old="if position.closing_reason is not None:", new="if False:"),
+        ),
+    ),
+    Plant(
+        name="a partial left beside a full close",
+        breaks="where the venue holds more than we track, the rest of a partial is filled beside a full close",
+        edits=(
+            Edit(target=f"{ORDERS}:_work_full_close", old="_cancel_partials(step)", new="pass"),
+            Edit(
+                target=f"{ORDERS}:_rests_gone",
+                old="if intent.reduce_only and not intent.full and intent.live",
+                new="if (intent.resident or intent.kind is OrderKind.LIMIT) and intent.live",
+            ),
+        ),
+    ),
+    Plant(
+        name="an excess not told while the entry fills",
+        breaks="somebody else's holding is not seen before the entry has ended, and two stops rest side by side",
+        edits=(Edit(target=f"{RECONCILE}:on_observed", old="_tell_excess(step, event)", new="pass"),),
+    ),
+    Plant(
+        name="a dispute left to the next look around",
+        breaks="what is owed waits for half a minute because an order was under way as a disputed size was read",
+        edits=(Edit(target=f"{RECONCILE}:on_observed", old="elif position.disputed:", new="elif False:"),),
+    ),
 )

@@ -1,0 +1,101 @@
+"""While somebody else holds more in the slot, reduce-only saves nobody: what is known of it, and what waits for it."""
+
+from typing import Any
+
+from actors.domain.events import Cancel, Effect, Observe
+from actors.domain.model import IntentStatus
+from tests.unit.driver import SECOND, D, Desk, command, opened
+
+PLAN: dict[str, Any] = {
+    "stop": {"percent": "5"},
+    "targets": [{"at": {"percent": "1"}, "close": "0.6"}, {"at": {"percent": "2"}, "close": "0"}],
+}
+
+
+def larger(*, held: tuple[str, ...] = ()) -> Desk:
+    """Ten are ours, and twenty more are somebody else's."""
+    desk = opened(PLAN)
+    desk.observe("30")
+    assert desk.position.excess == 20
+    desk.held = set(held)
+    return desk
+
+
+def cancelled(effects: tuple[Effect, ...] | list[Effect], desk: Desk, leg: str) -> bool:
+    """Whether an order of this leg is asked to end."""
+    ids = {intent.client_order_id for intent in desk.position.intents if intent.leg == leg}
+    return any(isinstance(effect, Cancel) and effect.client_order_id in ids for effect in effects)
+
+
+def test_an_excess_is_told_while_the_entry_is_still_filling() -> None:
+    """Two of ten are ours so far: of twenty-five, ten may be ours in the end, and fifteen are not."""
+    desk = Desk.start(command(PLAN), held=("entry",))
+    desk.fill("entry", "2")
+    desk.observe("10")
+    assert desk.position.excess == 0
+    desk.observe("25")
+    assert desk.position.excess == 15
+    desk.fill("entry")
+    assert desk.position.remaining == 10
+    assert desk.position.excess == 15
+
+
+def test_a_full_close_waits_for_the_end_of_a_partial_half_filled() -> None:
+    """The rest of the partial would be filled beside it, out of what is not ours."""
+    desk = larger(held=("target-1",))
+    desk.price("101")
+    desk.fill("target-1", "2")
+    before = len(desk.effects)
+    desk.close()
+    assert desk.submits("manual-1") == []
+    assert cancelled(desk.effects[before:], desk, "target-1")
+    desk.cancelled("target-1")
+    desk.cancelled("target-1")
+    assert [submit.quantity for submit in desk.submits("manual-1")] == [D(8)]
+
+
+def test_a_partial_that_is_read_open_after_its_cancel_is_cancelled_again() -> None:
+    """The cancel never arrived."""
+    desk = larger(held=("target-1",))
+    desk.price("101")
+    desk.fill("target-1", "2")
+    desk.close()
+    before = len(desk.effects)
+    desk.report("target-1", read_back=True)
+    assert cancelled(desk.effects[before:], desk, "target-1")
+    assert desk.submits("manual-1") == []
+
+
+def test_a_full_close_of_what_is_ours_alone_waits_for_no_partial() -> None:
+    """There reduce-only ends what is under way."""
+    desk = opened(PLAN, held=("target-1",))
+    desk.price("101")
+    desk.fill("target-1", "2")
+    desk.close()
+    assert [submit.quantity for submit in desk.submits("manual-1")] == [D(8)]
+
+
+def test_reads_that_lack_our_own_latest_trade_are_believed_only_when_long_apart() -> None:
+    """They may be older than that trade; a venue that never lists it is believed in the end."""
+    desk = opened(PLAN, held=("observe",))
+    for _ in range(29):
+        desk.at += SECOND
+        desk.observe("0", behind=True)
+    assert desk.position.remaining == 10
+    desk.at += 2 * SECOND
+    desk.observe("0", behind=True)
+    assert desk.position.close_reason == "external"
+
+
+def test_a_disputed_size_is_asked_for_again_when_an_order_was_under_way() -> None:
+    """What is owed waits for it: it is not left to the next look around."""
+    desk = opened(PLAN, held=("target-1", "observe"))
+    desk.price("101")
+    desk.cancelled("target-1", read_back=False)
+    order = desk.order("target-1")
+    desk.alter("target-1", venue_quantity=D(4))
+    assert desk.position.disputed
+    assert desk.intent("target-1").status is not IntentStatus.FILLED
+    assert order.filled == 0
+    effects = desk.observe("4")
+    assert any(isinstance(effect, Observe) for effect in effects)

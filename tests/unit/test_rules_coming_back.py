@@ -1,12 +1,13 @@
 """After a restart, and whenever the venue says something else than the books: nothing is dropped on one read."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from actors.domain import schema
 from actors.domain.advance import advance
-from actors.domain.events import ExtremesBackfilled, LookUp, Observe, PositionObserved, Reconciled, Recovered
+from actors.domain.events import ExtremesBackfilled, LookUp, Observe, PositionObserved, Reconciled, Recovered, Submit
 from actors.domain.model import IntentStatus, Reason
 from actors.domain.step import client_order_id
 from tests.unit.driver import SECOND, D, Desk, opened
@@ -303,3 +304,16 @@ def test_a_full_close_that_left_before_it_was_saved_is_recognised_by_its_id() ->
     assert position.remaining == 0
     assert [fill.leg for fill in position.fills] == ["entry", "stop"]
     assert lost in [effect.client_order_id for effect in effects if isinstance(effect, LookUp)]
+
+
+def test_a_close_that_left_unsaved_is_recognised_where_its_decision_was_saved() -> None:
+    """All was to close once a dispute was understood; the order left, and the crash took only that it had."""
+    desk = opened(PLAN, held=("observe",))
+    desk.position = replace(desk.position, disputed=True)
+    desk.close()
+    assert desk.submits("manual-1") == []
+    ours = client_order_id(desk.position.order_tag, desk.position.id, "manual-1", 0)
+    trade = desk.trade("t9", 10, 100, client_order_id=ours)
+    after, effects = advance(desk.position, PositionObserved(at=desk.at, quantity=D(0), trades=(trade,)))
+    assert [(fill.leg, fill.quantity) for fill in after.fills[1:]] == [("manual-1", D(10))]
+    assert not any(isinstance(effect, Submit) for effect in effects)

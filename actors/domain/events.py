@@ -147,7 +147,7 @@ class PositionObserved:
     `trades` are the slot's trades since the last one booked; `cause` is `external`, `liquidated` or `adl` where known.
     `read_at` is wall time: two reads are two only when they were made at different times, and event time may stand
     still between them. `open_orders` are the client ids of what the same read found open, and as it was asked for;
-    None: it did not look. `behind`: its trades lack the latest one of ours that is booked, so it may be older than that.
+    None: it did not look. `behind`: its trades lack the latest one of ours that is booked; it may be older than that.
     """
 
     at: Micros

@@ -411,8 +411,9 @@ class World(Keeper):
         self.say(f"{life.owner} goes on")
 
     def _cut_power(self, life: Life, what: str, trouble: Trouble) -> None:
-        """The machine of store and keeper loses its power: what was not acknowledged is gone, and so is every connection
-        to the store.
+        """The machine of store and keeper loses its power.
+
+        What was not acknowledged is gone, and so is every connection to the store.
         """
         self.cuts += 1
         if self._unwrite():
@@ -447,8 +448,9 @@ class World(Keeper):
         return written
 
     def stage(self, life: Life, stage: str) -> None:
-        """A stage of a request to the store: it may be slow, lost, or come to nothing. Where the store has lost its power
-        since the request began, its reply does not come.
+        """A stage of a request to the store: it may be slow, lost, or come to nothing.
+
+        Where the store has lost its power since the request began, no reply comes.
         """
         self._trouble_at(life, stage)
         if life.cuts != self.cuts:

@@ -13,6 +13,9 @@ from actors.domain.model import Micros, Phase, Position, Quote
 
 CLOSED_SHOWN = 1_000
 
+FEW_PRESS = 16
+"""So many orders leave within a moment: nothing waits for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -125,8 +128,9 @@ class PublishedPositions(MutableMapping[str, Published]):
 class Directory:
     """The published values. Written by their one owner each, read by anyone.
 
-    `lags` counts the changes of a position that are not acknowledged yet, where there are any. `desks` and `feeds` are
-    by the name of a feed, that of the account whose prices they are; `feed_of` names it for those that share another's.
+    `lags` counts the changes of a position that are not acknowledged yet, where there are any; `pressing` names those
+    that have decided an order which has not left yet, protective ones apart. `desks` and `feeds` are by the name of a
+    feed, that of the account whose prices they are; `feed_of` names it for those that share another's.
     """
 
     positions: PublishedPositions = field(init=False)
@@ -135,6 +139,7 @@ class Directory:
     desks: dict[tuple[str, str], Desk] = field(default_factory=dict)
     feed_of: dict[str, str] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)
+    pressing: set[str] = field(default_factory=set)
     health: Sequence[HealthRecord] = ()
     health_at: Micros = 0
     store_reachable: bool = False
@@ -143,6 +148,19 @@ class Directory:
     def __post_init__(self) -> None:
         """Nothing is published yet."""
         self.positions = PublishedPositions(self._up_to_now)
+
+    def lagging(self, name: str, lag: int) -> None:
+        """So many changes of a position are not acknowledged; without any, nothing of it waits to be sent."""
+        if lag:
+            self.lags[name] = lag
+        else:
+            self.lags.pop(name, None)
+            self.pressing.discard(name)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether so many orders are on their way to the venues that what follows an execution shall wait for them."""
+        return len(self.pressing) > FEW_PRESS
 
     def quote(self, account: str, symbol: str) -> Quote | None:
         """The latest quote of a symbol, where there is one."""

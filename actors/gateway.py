@@ -21,7 +21,7 @@ from actors.inquiries import Inquiries, Pace
 from actors.past_lease import GuardedClose, PastLease
 from actors.quarantine import Emergencies, EmergencyStop
 from actors.reports import report_of, slot_read, slot_unknown
-from actors.runtime.base import Ref, tell
+from actors.runtime.base import Ref, tell, tell_at_leisure
 from actors.survey import SlotSurveyed, SurveyAnswered, SurveyedVenue, SurveyRequest
 from actors.traffic import (
     ActorFailed,
@@ -390,7 +390,7 @@ class GatewayActor(pykka.ThreadingActor):
 
     def _report(self, ref: Ref, answer: OrderAnswered, *, read_back: bool) -> None:
         if answer.order is not None:
-            tell(ref, report_of(answer.order, read_back=read_back, venue_quantity=answer.venue_quantity))
+            tell_at_leisure(ref, report_of(answer.order, read_back=read_back, venue_quantity=answer.venue_quantity))
 
     def _event_time(self, symbol: str) -> Micros:
         quote = self._parts.directory.quote(self._parts.settings.name, symbol)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from actors.domain.events import Note, OrderAbsent, OrderWithheld, Submit
+from actors.domain.events import Effect, Note, OrderAbsent, OrderWithheld, Submit
 from actors.domain.model import Position
 from actors.domain.outcomes import overtaken_by_price, wanted
 from actors.effects import release, tell_notes
@@ -36,6 +36,15 @@ def release_due(actor: "PositionActor", due: Sequence[Waiting], acknowledged: Po
     for order_id in overtaken:
         # The save took so long that its price has gone: never sent, still owed, under the same id.
         actor.apply(OrderAbsent(at=actor.event_time(), client_order_id=order_id))
+
+
+def press(actor: "PositionActor", effect: Effect) -> None:
+    """An order that waits for its acknowledgement goes before what other positions make of theirs.
+
+    Not one that protects: it follows an execution itself.
+    """
+    if isinstance(effect, Submit) and not effect.leg.startswith("resident-"):
+        actor.parts.directory.pressing.add(actor.parts.position_id)
 
 
 def _overtaken(actor: "PositionActor", submit: Submit) -> bool:

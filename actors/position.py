@@ -26,7 +26,7 @@ from actors.effects import release
 from actors.listening import Listening
 from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
-from actors.outbox import release_due
+from actors.outbox import press, release_due
 from actors.position_parts import LookAround, PositionParts, Waiting, Wake, look_around_seconds
 from actors.recovery import Recovery
 from actors.resuming import resume
@@ -138,6 +138,7 @@ class PositionActor(pykka.ThreadingActor):
             if waiting.answer is not None:
                 # Whether it was saved is open; the caller's time-out tells him to repeat with the same id.
                 self.log.warning("actor.answer_lost", change=waiting.change)
+        self.parts.directory.pressing.discard(self.parts.position_id)
         failure = ActorFailed(name=self.parts.position_id, kind="PositionActor", error=repr(exception_value))
         tell(self.parts.supervisor, failure)
 
@@ -159,6 +160,7 @@ class PositionActor(pykka.ThreadingActor):
         del self.listening
         self.opening = self._recovery = None
         self._waiting = []
+        self.parts.directory.pressing.discard(self.parts.position_id)
 
     def apply(self, event: Event, answer: Callable[[Published], None] | None = None) -> None:
         """Catch up with the prices, then advance by one event. Raises DomainError, nothing changed."""
@@ -198,6 +200,7 @@ class PositionActor(pykka.ThreadingActor):
                 release(self, effect)
             else:
                 self._waiting.append(Waiting(self._change, effect=effect))
+                press(self, effect)
         if answer is not None:
             self._waiting.append(Waiting(self._change, answer=answer))
         if self._waiting and self._acked_change >= self._change:
@@ -251,12 +254,7 @@ class PositionActor(pykka.ThreadingActor):
         self._settle()
 
     def _publish_lag(self) -> None:
-        """Only what lags is listed."""
-        lag, lags = self._change - self._acked_change, self.parts.directory.lags
-        if lag:
-            lags[self.parts.position_id] = lag
-        else:
-            lags.pop(self.parts.position_id, None)
+        self.parts.directory.lagging(self.parts.position_id, self._change - self._acked_change)
 
     def _on_saved_later(self, message: Saved) -> None:
         """It was saved under a later epoch: durable, but another life of this position acts on it, not this one."""
@@ -394,5 +392,5 @@ class PositionActor(pykka.ThreadingActor):
         """No price and no report is for us any more; the market does not wait for us."""
         parts = self.parts
         self.listening.end()
-        parts.directory.lags.pop(parts.position_id, None)
+        parts.directory.lagging(parts.position_id, 0)
         tell(parts.gateway, SlotFreed(position_id=parts.position_id, symbol=parts.symbol))

@@ -85,6 +85,8 @@ def assemble(
     def reachable(now: bool) -> None:
         directory.store_reachable = now
 
+    # What follows from an execution waits for the exits that are still to be sent.
+    runtime.let_wait_while(lambda: directory.pressed)
     persistence = runtime.spawn(
         PersistenceActor,
         store,

@@ -5,6 +5,7 @@ thread), gives them time, and answers `Ping` in their place, so that every actor
 mailbox.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -79,6 +80,22 @@ class Runtime(Protocol):
 
     def stop(self, ref: Ref, timeout_seconds: float) -> bool:
         """Stop one actor after the messages before; false when it did not end in time."""
+
+    def let_wait_while(self, pressing: Callable[[], object]) -> None:
+        """While something is pressing, what is told at leisure may wait (`tell_at_leisure`), never for ever."""
+
+
+def tell_at_leisure(ref: Ref, message: object) -> bool:
+    """Tell what follows from something done, and may wait for what others are yet to do; for the rest as `tell`.
+
+    Messages of one sender to one actor keep their order, and nothing waits for ever. A runtime that gives every actor a
+    thread tells it at once.
+    """
+    try:
+        getattr(ref, "tell_at_leisure", ref.tell)(message)
+    except pykka.ActorDeadError:
+        return False
+    return True
 
 
 def tell(ref: Ref, message: object) -> bool:

@@ -15,6 +15,7 @@ import itertools
 import os
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import pykka
@@ -66,6 +67,7 @@ class PoolRuntime:
             self._take_turns,
             workers=workers or default_workers(),
             most=most_threads,
+            leisure=self._queue,
         )
         self._urns = Urns()
         self._classes: dict[type[pykka.ThreadingActor], type[pykka.ThreadingActor]] = {}
@@ -74,6 +76,10 @@ class PoolRuntime:
     def clock(self) -> SystemClock:
         """The machine's time."""
         return self._clock
+
+    def let_wait_while(self, pressing: Callable[[], object]) -> None:
+        """While something is pressing, messages told at leisure wait, but for some at each look of the watch."""
+        self._queue.pressing.append(pressing)
 
     @property
     def thread_count(self) -> int:
@@ -145,6 +151,8 @@ class PoolRuntime:
             try:
                 mailbox = take()
             except IndexError:
+                if self._queue.make_some_ready(0):
+                    continue
                 return
             worker.turn_of = mailbox
             actor: Any = mailbox.actor

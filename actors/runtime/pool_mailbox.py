@@ -11,7 +11,8 @@ import itertools
 import threading
 import uuid
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, Protocol, cast
 
 import pykka
@@ -59,16 +60,39 @@ class Scheduler(Protocol):
 
 
 class Queue:
-    """What the mailboxes of one pool share: whose turn is next, who is claimed, and who waits for whose end."""
+    """What the mailboxes of one pool share: whose turn is next, who is claimed, and who waits for whose end.
+
+    Those `at_leisure` become ready when nobody else is, and nothing is `pressing`. One that gets another message is
+    ready at once, and each look of the pool's watch makes some ready (pool_threads.py), so that none of them starves.
+    """
 
     def __init__(self) -> None:
         self.ready: deque[Mailbox] = deque()
+        # Its methods are one step for every thread, as those of a deque are, and it gives up whom it is asked for.
+        self.at_leisure: OrderedDict[Mailbox, bool] = OrderedDict()
+        self.pressing: list[Callable[[], object]] = []
         self.busy: dict[Mailbox, object] = {}
         self.endings: dict[Mailbox, list[threading.Lock]] = {}
         self.attention: Attention
         self.make_ready = self.ready.append
         # One step for every thread: whoever reads its own mark back has put it there.
         self.claim = self.busy.setdefault
+
+    def make_some_ready(self, least: int) -> bool:
+        """Make those at leisure ready, oldest first: all of them, or so many while something is pressing.
+
+        Whether there were any.
+        """
+        most = len(self.at_leisure)
+        if most and any(pressing() for pressing in self.pressing):
+            most = min(most, least)
+        for number in range(most):
+            try:
+                mailbox, _ = self.at_leisure.popitem(last=False)
+            except KeyError:
+                return number > 0
+            self.make_ready(mailbox)
+        return most > 0
 
 
 class Mailbox:
@@ -97,6 +121,17 @@ class Mailbox:
         queue, mark = self.queue, object()
         if queue.claim(self, mark) is mark:
             queue.make_ready(self)
+            if not queue.attention.calm:
+                queue.attention.attend()
+        elif queue.at_leisure and queue.at_leisure.pop(self, False):
+            queue.make_ready(self)
+
+    def put_at_leisure(self, message: Any) -> None:
+        """Take a message in that may wait for those of all other actors."""
+        self.waiting.append(message)
+        queue, mark = self.queue, object()
+        if queue.claim(self, mark) is mark:
+            queue.at_leisure[self] = True
             if not queue.attention.calm:
                 queue.attention.attend()
 
@@ -187,6 +222,15 @@ class PoolRef(pykka.ActorRef[Any]):
             queue.make_ready(mailbox)
             if not queue.attention.calm:
                 queue.attention.attend()
+        elif queue.at_leisure and queue.at_leisure.pop(mailbox, False):
+            queue.make_ready(mailbox)
+
+    def tell_at_leisure(self, message: Any) -> None:
+        """As `tell`, where others go first. Raises pykka.ActorDeadError."""
+        mailbox = self.actor_inbox
+        if mailbox.stopped:
+            raise pykka.ActorDeadError(f"{self} not found")
+        mailbox.put_at_leisure(message if type(message) is not Envelope else Envelope(message))
 
 
 def _nobody() -> None:

@@ -8,14 +8,15 @@ is work, whether the queue moves:
     messages still wait at the next look   the watch wakes another, up to `workers`
     the same actor still waits for a turn  every awake thread is stuck: the watch adds a spare, up to `most`
     an actor waits for a future            its thread lends its place for as long
+    some have messages that may wait       the watch makes a few of them ready at each look
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -30,6 +31,9 @@ _STUCK_LOOKS: Final = 3
 
 _SPARE_SECONDS: Final = 5.0
 """How long a thread beyond `workers` waits for work before it ends."""
+
+_MADE_READY: Final = 8
+"""How many of those that may wait are made ready at each look while something is pressing."""
 
 _here = threading.local()
 _log = structlog.get_logger(__name__)
@@ -80,6 +84,24 @@ class Worker:
                 return
 
 
+class Leisure(Protocol):
+    """What may wait while something is pressing."""
+
+    @property
+    def at_leisure(self) -> Sized:
+        """All of it."""
+
+    def make_some_ready(self, least: int) -> bool:
+        """Make it ready: all of it, or so much while something is pressing; whether there was any."""
+
+
+class _NothingWaits:
+    at_leisure = ()
+
+    def make_some_ready(self, least: int) -> bool:
+        return False
+
+
 class Threads:
     """Wakes, parks, adds and retires the threads that take turns from `ready`.
 
@@ -87,12 +109,20 @@ class Threads:
     """
 
     def __init__(
-        self, name: str, ready: deque[Any], take_turns: Callable[[Worker], None], *, workers: int, most: int
+        self,
+        name: str,
+        ready: deque[Any],
+        take_turns: Callable[[Worker], None],
+        *,
+        workers: int,
+        most: int,
+        leisure: Leisure | None = None,
     ) -> None:
         self.calm = False
         self.take_turns = take_turns
         self._name = name
         self._ready = ready
+        self._leisure = leisure or _NothingWaits()
         self._workers = workers
         self._most = most
         # Senders come here only when it is not calm. Entered again by the thread that holds it (a destructor, a signal
@@ -144,14 +174,18 @@ class Threads:
             self._see()
             surplus, worker.surplus = worker.surplus and self._awake >= self._workers, False
             # A sender appends, then looks whether anybody is awake. So this looks for work after it is not.
-            if self._ready and not surplus:
+            if not surplus and (self._ready or self._leisure.make_some_ready(0)):
                 self._awake += 1
                 self._see()
                 return True
-            if self._closed:
+            if self._closed and not self._leisure.at_leisure:
                 self._all.discard(worker)
                 return False
             self._parked.append(worker)
+            # What waits because something is pressing becomes ready when the watch looks.
+            if self._leisure.at_leisure and not self._watching:
+                self._start_watch()
+                self._see()
         return self._sleep(worker)
 
     def _sleep(self, worker: Worker) -> bool:
@@ -235,7 +269,7 @@ class Threads:
                 self._watching = False
                 self._see()
                 # As in `rest`: a sender that saw the watch on has appended before this.
-                if self._ready:
+                if self._ready or self._leisure.at_leisure:
                     self._watching = True
                     self._see()
                     continue
@@ -248,6 +282,8 @@ class Threads:
         quiet = same = before = 0
         while quiet < _QUIET_LOOKS:
             time.sleep(_LOOK_SECONDS)
+            if self._leisure.at_leisure:
+                self._leisure.make_some_ready(_MADE_READY)
             try:
                 # Only its identity: the watch must keep nothing alive.
                 first = id(self._ready[0])

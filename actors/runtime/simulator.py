@@ -89,6 +89,9 @@ class Simulator:
         """A fresh place for one answer."""
         return self._future_class()
 
+    def let_wait_while(self, pressing: Callable[[], object]) -> None:
+        """The seed says whose turn it is: nothing waits."""
+
     def stop(self, ref: Ref, timeout_seconds: float) -> bool:
         """Stop an actor after the messages before; false when it did not end in (virtual) time. 0 only asks.
 

@@ -92,6 +92,9 @@ class ThreadRuntime:
         thread.join(max(0.0, timeout_seconds))
         return not thread.is_alive()
 
+    def let_wait_while(self, pressing: Callable[[], object]) -> None:
+        """Every actor has a thread: nothing waits."""
+
     def close(self) -> None:
         """End the timers. Actors that still run are left to end with the process."""
         self._clock.close()

@@ -61,6 +61,8 @@ class PaperFloor:
         self._started: set[str] = set()
         self._actor: Ref | None = None
         self._queue = Queue()
+        # What the keeper makes of an answer waits for the orders that are still to be executed.
+        runtime.let_wait_while(lambda: self._queue.crowded)
         # Accounts start and stop on their gateways' threads.
         self._lock = Lock()
 

@@ -126,6 +126,7 @@ class PaperActor(pykka.ThreadingActor):
         match message:
             case Serve():
                 self._desk.handle(self._queue.take(_MOST_REQUESTS, self.actor_ref))
+                self._queue.served()
             case Settled(door, symbol, sequence):
                 if self._audiences.settle(door, symbol, sequence):
                     self._play_on()

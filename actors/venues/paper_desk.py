@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from actors.domain.model import Micros
-from actors.runtime.base import Clock, Ref, Timer, tell
+from actors.runtime.base import Clock, Ref, Timer, tell_at_leisure
 from actors.survey import SurveyAnswered, SurveyRequest
 from actors.venues.base import (
     AccountAnswered,
@@ -252,7 +252,7 @@ class Desk:
     def _tell(self, door: Door, message: object, repeat: int) -> None:
         for _ in range(1 + repeat):
             if door.open:
-                tell(door.listener, message)
+                tell_at_leisure(door.listener, message)
 
     # -- what the ledger says ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ from actors.venues.base import (
     OrderRequest,
 )
 
+# So many are served within a moment: nothing waits for them.
+FEW_REQUESTS = 16
+
 Request = OrderRequest | CancelRequest | LookUpRequest | AccountRequest | CandlesRequest | SurveyRequest
 
 
@@ -47,6 +50,12 @@ class Queue:
     def __init__(self) -> None:
         self._asked: deque[Asked] = deque()
         self._woken = False
+        self._serving = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many requests wait, or are served, that what is made of the answers shall wait for them."""
+        return self._serving + len(self._asked) > FEW_REQUESTS
 
     def put(self, asked: Asked, actor: Ref) -> None:
         """A further request; the exchange is woken unless it has been since it last looked."""
@@ -59,8 +68,13 @@ class Queue:
         """The next so many, oldest first. For what is left the exchange is woken again, after what else awaits it."""
         # In this order: a request that comes between the two lines is either taken now, or wakes the exchange.
         self._woken = False
-        taken = [self._asked.popleft() for _ in range(min(most, len(self._asked)))]
+        self._serving = min(most, len(self._asked))
+        taken = [self._asked.popleft() for _ in range(self._serving)]
         if self._asked and not self._woken:
             self._woken = True
             tell(actor, Serve())
         return taken
+
+    def served(self) -> None:
+        """What was taken has been answered."""
+        self._serving = 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from actors import directory as module
-from actors.directory import Directory, Published
+from actors.directory import FEW_PRESS, Directory, Published
 from actors.domain.model import Phase, Position
 from actors.position_parts import LOOK_AROUND_SECONDS, READS_A_SECOND, look_around_seconds
 from tests.unit.driver import opened
@@ -43,3 +43,18 @@ def test_many_look_around_less_often_and_not_all_at_once() -> None:
     assert mean == pytest.approx(count / READS_A_SECOND, rel=0.1)
     assert delays[0] < 0.6 * mean
     assert delays[-1] > 1.4 * mean
+
+
+def test_few_orders_on_their_way_make_nothing_wait() -> None:
+    """Many do, until they are acknowledged."""
+    directory = Directory()
+    directory.pressing.update(str(number) for number in range(FEW_PRESS))
+    found = [directory.pressed]
+    directory.pressing.add("one more")
+    found.append(directory.pressed)
+    directory.lagging("one more", 2)
+    found.append(directory.pressed)
+    directory.lagging("one more", 0)
+    found.append(directory.pressed)
+    assert found == [False, True, True, False]
+    assert not directory.lags

@@ -22,6 +22,7 @@ _PACK = msgpack.Packer(use_bin_type=True, strict_types=True).pack
 """One for all: making one for each state costs a tenth of the packing. It lets go of what it began when it raises."""
 
 
+_SIMPLE = frozenset((str, int, bool))
 _LINE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -130,10 +131,23 @@ def decode_line(shard: str, raw: bytes | None) -> Line | None:
 def encode_event(position_id: str, event: Mapping[str, Any]) -> bytes:
     """One audit line, as JSON: it is also read by people. Raises SnapshotCorrupt when it holds what JSON cannot."""
     try:
+        # Texts and whole numbers are written alike by both, to the byte, and by this one in a quarter of the time.
+        if all(map(_is_simple, event.values())):
+            return orjson.dumps(event)
+    except TypeError:
+        # The other one says what is wrong with it, and knows how to write more.
+        pass
+    try:
         return _LINE(dict(event)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         message = f"an audit event of position {position_id} cannot be stored: {error}"
         raise SnapshotCorrupt(message, position_id=position_id) from error
+
+
+def _is_simple(value: object) -> bool:
+    if type(value) is dict:
+        return _SIMPLE.issuperset(map(type, value.values()))
+    return type(value) in _SIMPLE
 
 
 def decode_event(raw: bytes) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Stored bytes: what was written comes back, and no bytes at all can raise anything but SnapshotCorrupt."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -194,3 +195,19 @@ def test_fence_lease_and_event_come_back_as_they_were() -> None:
     assert decode_fence("s", None) == Fence(epoch=0, revision=0, write_id="")
     assert decode_lease("s", encode_lease("me", 7)) == ("me", 7)
     assert decode_event(encode_event("p", {"n": 1, "t": "é"})) == {"n": 1, "t": "é"}
+
+
+_PLAIN_VALUES = st.text() | st.booleans() | st.integers() | st.none() | st.floats() | st.lists(st.integers())
+
+
+@given(event=st.dictionaries(st.text(), _PLAIN_VALUES | st.dictionaries(st.text(), _PLAIN_VALUES)))
+def test_an_audit_line_is_the_same_whichever_way_it_is_written(event: dict[str, Any]) -> None:
+    """To the byte; and what the one way cannot write, the other does not write either."""
+    general = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        line = general.encode(event).encode()
+    except ValueError:
+        with pytest.raises(SnapshotCorrupt):
+            encode_event("p", event)
+    else:
+        assert encode_event("p", event) == line

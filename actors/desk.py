@@ -39,6 +39,34 @@ class ShardTape:
     # points are not known, so that everything is kept.
     points: dict[str, list[int]] = field(default_factory=dict)
     whole: bool = False
+    # Each of those points, and how many ask about it: ten thousand positions are not gone through for every copy.
+    asked: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Count the points that it begins with."""
+        for points in self.points.values():
+            for point in points:
+                self.asked[point] = self.asked.get(point, 0) + 1
+
+    def ask(self, key: str, point: int) -> None:
+        """A state that asks about the prices after this point is about to be saved."""
+        points = self.points.setdefault(key, [])
+        if not points or points[-1] != point:
+            points.append(point)
+            self.asked[point] = self.asked.get(point, 0) + 1
+
+    def answered(self, key: str, before: int | None) -> None:
+        """Nobody asks for this position about points before that one any more; None: about none at all."""
+        points = self.points.get(key, [])
+        for point in points:
+            if before is None or point < before:
+                self.asked[point] -= 1
+                if not self.asked[point]:
+                    del self.asked[point]
+        if before is None:
+            self.points.pop(key, None)
+        else:
+            points[:] = [point for point in points if point >= before]
 
 
 class Desk:
@@ -86,7 +114,7 @@ class Desk:
             signature = self._book.signature
             if tape.saving is not None or signature == tape.signature or not (tape.points or tape.whole):
                 return None
-            points = None if tape.whole else {point for points in tape.points.values() for point in points}
+            points = None if tape.whole else tape.asked
             tape.saving = self._book.copy(after=tape.after, before=tape.stored, points=points)
             tape.signature = signature
             return tape.saving
@@ -99,7 +127,7 @@ class Desk:
         """Forget what no position asks about any more, whenever the tapes have doubled."""
         if self._book.size >= self._compact_at:
             tapes = self.tapes.values()
-            asked = {point for tape in tapes for points in tape.points.values() for point in points}
+            asked = {point for tape in tapes for point in tape.asked}
             # Where nobody knows what will be asked about, nothing is forgotten.
             if not any(tape.whole for tape in tapes):
                 self._book.compact(asked | {tape.after for tape in tapes})
@@ -140,7 +168,7 @@ class Desk:
         tape = self.tapes.get(shard)
         if tape is not None:
             with self._lock:
-                tape.points.pop(key, None)
+                tape.answered(key, None)
 
     def forget(self, key: str) -> None:
         """Wake nobody under this name."""
@@ -202,9 +230,7 @@ class Desk:
         tape = self.tapes.get(shard)
         if tape is not None:
             with self._lock:
-                points = tape.points.setdefault(key, [])
-                if not points or points[-1] != seen:
-                    points.append(seen)
+                tape.ask(key, seen)
                 if seen < self._book.sequence:
                     # A copy that was made since does not answer for this one.
                     tape.signature = ()
@@ -214,8 +240,7 @@ class Desk:
         tape = self.tapes.get(shard)
         if tape is not None:
             with self._lock:
-                points = tape.points.get(key, [])
-                points[:] = [point for point in points if point >= seen]
+                tape.answered(key, seen)
 
     def saved(self, shard: str, epoch: int, sequence: int) -> None:
         """A copy of the tape is durable."""

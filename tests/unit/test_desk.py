@@ -1,8 +1,12 @@
 """The desk: what it keeps for states that were saved, and that it forgets the rest."""
 
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.desk import Desk, missed_of
 from actors.domain.live_book import plain_of
@@ -296,3 +300,20 @@ def test_a_state_that_is_saved_after_a_copy_gets_another() -> None:
     desk.saving(SHARD, "p", found[1])
     desk.acknowledged(SHARD, "p", found[1])
     assert since(saved(desk), found[1]) == (200, 250)
+
+
+STEPS = st.tuples(st.sampled_from(["saving", "acknowledged", "end"]), st.integers(0, 3), st.integers(0, 9))
+
+
+@given(steps=st.lists(STEPS))
+def test_what_is_asked_about_is_what_the_states_have_seen(steps: list[tuple[str, int, int]]) -> None:
+    """It is counted along, and never gone through: it must not drift from the states themselves."""
+    desk = Desk()
+    desk.join(SHARD, 1, None, 0, {"p0": [1, 2], "p1": [2]})
+    tape = desk.tapes[SHARD]
+    for step, position, point in steps:
+        if step == "end":
+            desk.end(SHARD, f"p{position}")
+        else:
+            getattr(desk, step)(SHARD, f"p{position}", point)
+        assert tape.asked == dict(Counter(point for points in tape.points.values() for point in points))

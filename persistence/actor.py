@@ -33,6 +33,7 @@ from persistence.reach import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Clock,
 from persistence.reports import Reports
 from persistence.shard_book import ShardBook
 from persistence.store import (
+    Foreseeing,
     LeaseHeld,
     Outage,
     SnapshotCorrupt,
@@ -94,6 +95,7 @@ class PersistenceActor(pykka.ThreadingActor):
     ) -> None:
         super().__init__()
         self._store = store
+        self._foresee = store.foresee if isinstance(store, Foreseeing) else None
         self._failure_log = failure_log
         self._clock = clock
         self._lease_ttl_seconds = lease_ttl_seconds
@@ -197,7 +199,7 @@ class PersistenceActor(pykka.ThreadingActor):
 
     def _save_batch(self, book: ShardBook) -> bool:
         """Save one batch. False when it could not be settled, or the shard was lost."""
-        changes = book.freeze(self._batch_limit)
+        changes = book.freeze(self._batch_limit, self._foresee)
         try:
             outcome = self._store.save(book.shard, book.epoch, changes, book.tapes.values)
         except StaleOwner as error:
@@ -270,8 +272,7 @@ class PersistenceActor(pykka.ThreadingActor):
             self._books.pop(shard, None)
             if isinstance(error, StoreUnreachable):
                 self._out_of_reach(shard, 0, error)
-            wait_seconds = LONGEST_RETRY_SECONDS
-            tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=wait_seconds))
+            tell(message.reply_to, ShardRefused(shard=shard, message=str(error), retry_seconds=LONGEST_RETRY_SECONDS))
 
     def _answered(self) -> None:
         # Where a retry is arranged, that one tells, once everything is saved.

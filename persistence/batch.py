@@ -89,6 +89,7 @@ def merge(
     listed: set[str] = set()
     newly: dict[str, int] = {}
     known = remembered or {}
+    epoch = fence.epoch
     for change in changes:
         name = change.position_id
         before = stored.get(name)
@@ -100,9 +101,9 @@ def merge(
                 version, carried = own >> _HASH_BITS, _NOTHING
             else:
                 version, carried = _read(change, before, rules)
-            snapshot = _grow(change, version, carried, fence.epoch, write_id)
+            snapshot = _grow(change, version, carried, epoch, write_id)
             raw = encode_snapshot(snapshot)
-            events = [encode_event(name, event) for event in change.events]
+            events = [encode_event(name, event) for event in change.events] if change.events else _NO_EVENTS
         except (SnapshotConflict, SnapshotCorrupt) as error:
             conflicts[name] = error
             continue
@@ -139,6 +140,7 @@ def bare_revision(fence: Fence) -> Fence:
 
 
 _NOTHING: Mapping[str, Any] = {}
+_NO_EVENTS: list[bytes] = []
 
 
 def _read(change: Change, raw: bytes | None, rules: Rules) -> tuple[int, Mapping[str, Any]]:

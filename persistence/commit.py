@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from persistence.batch import Batch, Rules, merge
-from persistence.store import Change, Fence, Outage, Outcome, SnapshotUnknown, StaleOwner, StoreUnreachable
+from persistence.batch import Batch, Rules, merge, remember
+from persistence.store import Change, Fence, Outage, Outcome, Snapshot, SnapshotUnknown, StaleOwner, StoreUnreachable
 
 ATTEMPTS = 5
 """How often a save, or the settling of one, is tried before the caller hears of it."""
@@ -66,6 +66,8 @@ class CommittingStore(ABC):
         self._unsettled: dict[str, Batch] = {}
         # By shard: the epoch, and what was stored under it and seen so, of each position that is open.
         self._remembered: dict[str, tuple[int, dict[str, int]]] = {}
+        # By shard: the same of what was loaded, for the epoch under which it is first saved.
+        self._loaded: dict[str, dict[str, int]] = {}
         # Takes that may have been applied unheard, by shard and owner. Their write ids make them unmistakable.
         self._begun: dict[tuple[str, str], list[Fence]] = {}
 
@@ -138,8 +140,20 @@ class CommittingStore(ABC):
         """What is remembered under this epoch. Under another one somebody else may have been here."""
         found = self._remembered.get(shard)
         if found is None or found[0] != epoch:
-            found = self._remembered[shard] = (epoch, {})
+            found = self._remembered[shard] = (epoch, self._loaded.pop(shard, {}))
         return found[1]
+
+    def _remember_loaded(self, shard: str, snapshots: Sequence[Snapshot], stored: Mapping[str, bytes | None]) -> None:
+        """What a load has read of open positions need not be read again before the first save of each.
+
+        Their bytes say all that a save asks, whoever wrote them; and whatever changes one of them changes its bytes.
+        """
+        known = self._rules.known_fields
+        self._loaded[shard] = {
+            snapshot.position_id: remember(snapshot.version, raw)
+            for snapshot in snapshots
+            if (raw := stored[snapshot.position_id]) is not None and (known is None or known.issuperset(snapshot.state))
+        }
 
     def _remember(self, shard: str, batch: Batch) -> None:
         known = self._known(shard, batch.epoch)

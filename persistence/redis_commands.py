@@ -1,14 +1,16 @@
 """What one batch is in Redis commands: the keys, what is written, what is read back, and how that must look."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from persistence.batch import Batch
-from persistence.codec import decode_lease
+from persistence.codec import decode_lease, decode_snapshot
+from persistence.commit import Refusals
 from persistence.redis_connection import Command
-from persistence.store import SnapshotCorrupt
+from persistence.store import Snapshot, SnapshotCorrupt
 
 CLOSED_KEPT_MILLISECONDS = 30 * 24 * 3600 * 1000
 EVENTS_KEPT = 100_000
@@ -35,10 +37,10 @@ class Keys:
         """Where one snapshot is."""
         return self._positions + position_id
 
-    def positions(self, position_ids: Iterable[str]) -> list[str]:
+    def positions(self, position_ids: Iterable[str]) -> list[bytes]:
         """Where these snapshots are."""
         start = self._positions
-        return [start + name for name in position_ids]
+        return [(start + name).encode() for name in position_ids]
 
     def tape(self, symbol: str) -> str:
         """Where one symbol's tape is."""
@@ -64,11 +66,16 @@ def pass_over_another_type(error: ResponseError) -> None:
         raise error
 
 
+def first_questions(keys: Keys, names: Sequence[str]) -> list[Command]:
+    """What a save of these positions asks first."""
+    commands: list[Command] = [("WATCH", keys.fence), ("GET", keys.fence)]
+    return [*commands, ("MGET", *keys.positions(names))] if names else commands
+
+
 def writes(keys: Keys, batch: Batch) -> list[Command]:
     """What the transaction changes. The snapshots, the tapes and the fence go in one command."""
     pairs: list[Any] = [keys.fence, batch.fence]
-    for pair in zip(keys.positions(batch.values), batch.values.values(), strict=True):
-        pairs += pair
+    pairs += chain.from_iterable(zip(keys.positions(batch.values), batch.values.values(), strict=True))
     for symbol, tape in batch.tapes.items():
         pairs += (keys.tape(symbol), tape)
     commands: list[Command] = [("MSET", *pairs)]
@@ -125,3 +132,35 @@ def symbols_as_meant(replies: Sequence[Any], batch: Batch) -> bool:
 
 def _tapes_present(replies: Sequence[Any], batch: Batch) -> bool:
     return not batch.tapes or replies[1][len(batch.values) :] == list(batch.tapes.values())
+
+
+def refusals(keys: Keys, batch: Batch, changes: Sequence[Command], executed: Sequence[Any]) -> Refusals | None:
+    """What a transaction whose positions are stored as meant was refused all the same.
+
+    Everything that a position needs was read back. What else was refused is of the record: told, never repeated,
+    because the state is saved, and a save that is tried again would be refused there again.
+    """
+    refused = {
+        command[1]: str(reply)
+        for command, reply in zip(changes, executed, strict=False)
+        if isinstance(reply, Exception)
+    }
+    found = executed[len(changes) :]
+    tapes = refused.pop(keys.symbols, "") or ("" if symbols_as_meant(found, batch) else "they are not listed")
+    return Refusals(lines=next(iter(refused.values()), ""), tapes=tapes) if refused or tapes else None
+
+
+def closed_of(entries: Sequence[Any], newest_schema: int) -> list[Snapshot]:
+    """The final snapshots in the history: the newest of each position, which comes first.
+
+    History only: what cannot be read here guards nothing and stops nobody.
+    """
+    found: dict[str, Snapshot] = {}
+    for _, fields in entries:
+        entry = dict(zip(fields[::2], fields[1::2], strict=True))
+        name = entry.get(b"id", b"").decode("utf-8", "replace")
+        try:
+            found.setdefault(name, decode_snapshot(name, entry.get(b"snapshot", b""), newest_schema))
+        except SnapshotCorrupt:
+            continue
+    return list(found.values())

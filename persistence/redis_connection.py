@@ -8,7 +8,8 @@ and every error leaves the connection closed: a half-read reply must never be ta
 import errno
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,7 @@ class RedisConnection:
         self._replies: Replies | None = None
         self._facts: ServerFacts | None = None
         self._watches = False
+        self._awaited: Sequence[Command] = ()
 
     @property
     def facts(self) -> ServerFacts:
@@ -118,24 +120,42 @@ class RedisConnection:
     def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one packet, and their replies. Raises the first reply that is an error."""
         self._open()
-        replies = self._exchange(commands)
+        return self._looked_through(commands, self._exchange(commands))
+
+    def _looked_through(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
         self._watches = self._watches or any(command[0] == "WATCH" for command in commands)
         return replies
 
-    def transact(self, commands: Sequence[Command], *, confirm_fsync: bool = False) -> tuple[list[Any] | None, bool]:
+    def send(self, commands: Sequence[Command]) -> None:
+        """Several commands in one packet, whose replies `collect` reads. Any other call before it drops them."""
+        self._open()
+        self._send(commands)
+        self._awaited = commands
+
+    def collect(self) -> list[Any] | None:
+        """The replies to what was sent; None where they were dropped. Raises as `pipeline` does."""
+        commands, self._awaited = self._awaited, ()
+        return None if not commands else self._looked_through(commands, self._receive(len(commands)))
+
+    def transact(
+        self, commands: Sequence[Command], *, confirm_fsync: bool = False, likely: Sequence[bytes] = ()
+    ) -> tuple[list[Any] | None, bool]:
         """MULTI, the commands, EXEC, on the connection that has the WATCH; replies (None: what was watched has moved).
 
         The second value tells whether the fsync was confirmed, true where there is no way to ask. What the server
         refused before it ran anything raises Refused; an error of a single command is a value among the replies.
+        `likely`: what is read back if all is well (see Replies).
         """
         # On a fresh connection there would be no WATCH, and the transaction would overwrite whatever it found.
         if not self._watches or self._connection is None or not self._connection.is_connected:
             raise RedisConnectionError("the connection was lost before anything was written")
         self._watches = False
         confirm = self._confirm_command() if confirm_fsync else []
+        if self._replies is not None:
+            self._replies.likely = likely
         replies = self._exchange([("MULTI",), *commands, ("EXEC",), *confirm])
         executed = replies[len(commands) + 1]
         if isinstance(executed, _DISCARDED):
@@ -163,6 +183,7 @@ class RedisConnection:
         connection, replies = self._connection, self._replies
         self._connection = self._replies = self._facts = None
         self._watches = False
+        self._awaited = ()
         if replies is not None:
             replies.close()
         if connection is not None:
@@ -170,7 +191,9 @@ class RedisConnection:
 
     def _open(self) -> ServerFacts:
         # The library's connection would reconnect by itself inside a send, and a WATCH would be gone unnoticed.
-        if self._facts is not None and self._connection is not None and self._connection.is_connected:
+        known = self._facts is not None and self._connection is not None and self._connection.is_connected
+        # Replies that nobody collected would be taken for those of the next question.
+        if self._facts is not None and known and not self._awaited:
             return self._facts
         self.close()
         if self._before_connect is not None:
@@ -197,12 +220,26 @@ class RedisConnection:
         return facts
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        connection, replies = self._connection, self._replies
-        try:
-            if replies is None:
+        self._send(commands)
+        return self._receive(len(commands))
+
+    def _send(self, commands: Sequence[Command]) -> None:
+        with self._closing():
+            if self._connection is None:
                 raise RedisConnectionError("the connection was lost before anything was asked")
-            connection.send_packed_command([pack(commands)], check_health=False)
-            return replies.read_many(len(commands))
+            self._connection.send_packed_command([pack(commands)], check_health=False)
+
+    def _receive(self, count: int) -> list[Any]:
+        with self._closing():
+            if self._replies is None:
+                raise RedisConnectionError("the connection was lost before anything was asked")
+            return self._replies.read_many(count)
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Whatever goes wrong leaves the connection closed."""
+        try:
+            yield
         except BaseException as error:
             self.close()
             if _is_foreseen(error):

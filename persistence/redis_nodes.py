@@ -178,6 +178,14 @@ class Route:
 
         return self._ask(shard, ask)
 
+    def watch_ahead(self, shard: str, commands: Sequence[Command]) -> bool:
+        """Send a WATCH and reads, whose replies the watcher collects. Not after trouble: false until one went well."""
+        if self._watching is None:
+            return False
+        self._watching = self._servers.at(shard)
+        self._watching.send(commands)
+        return True
+
     @property
     def watcher(self) -> RedisConnection:
         """The connection of the last WATCH."""

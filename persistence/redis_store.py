@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import MovedError, ResponseError
 
 from persistence.batch import Batch, bare_revision
 from persistence.codec import (
@@ -32,12 +32,14 @@ from persistence.commit import ATTEMPTS, CommittingStore, Doubtful, NotSent, Ref
 from persistence.redis_commands import (
     Keys,
     as_meant,
+    closed_of,
+    first_questions,
     lease_or_unreadable,
     milliseconds,
     pass_over_another_type,
     positions_as_meant,
     read_back,
-    symbols_as_meant,
+    refusals,
     values_present,
     writes,
 )
@@ -67,6 +69,7 @@ class RedisStore(CommittingStore):
             newest_schema=newest_schema, known_fields=known_fields, new_write_id=new_write_id, attempts=attempts
         )
         self._newest_schema = newest_schema
+        self._foreseen: tuple[str, list[str]] | None = None
         self._route = Route(
             servers_of(
                 url,
@@ -78,17 +81,33 @@ class RedisStore(CommittingStore):
 
     # --- the steps of a save -----------------------------------------------------------------------------------------
 
-    def _begin(self, shard: str, names: Sequence[str]) -> tuple[Fence, Mapping[str, bytes | None]]:
-        keys = Keys(shard)
-        commands: list[Command] = [("WATCH", keys.fence), ("GET", keys.fence)]
-        if names:
-            commands.append(("MGET", *keys.positions(names)))
+    def foresee(self, shard: str, position_ids: Sequence[str]) -> None:
+        """See Foreseeing."""
         try:
-            replies = self._route.watch(shard, commands)
+            asked = self._route.watch_ahead(shard, first_questions(Keys(shard), position_ids))
+        except (RedisError, OSError):
+            self._reset()
+        else:
+            self._foreseen = (shard, list(position_ids)) if asked else None
+
+    def _begin(self, shard: str, names: Sequence[str]) -> tuple[Fence, Mapping[str, bytes | None]]:
+        foreseen, self._foreseen = self._foreseen, None
+        try:
+            replies = self._collected() if foreseen == (shard, names) else None
+            if replies is None:
+                replies = self._route.watch(shard, first_questions(Keys(shard), names))
         except (RedisError, OSError) as error:
             raise NotSent(str(error), outage_of(error)) from error
         values = replies[2] if names else []
         return self._decode_watched(shard, replies[1]), dict(zip(names, values, strict=True))
+
+    def _collected(self) -> list[Any] | None:
+        """The replies to what was asked ahead; None where it must be asked again: dropped since, or the keys moved."""
+        try:
+            return self._route.watcher.collect()
+        except MovedError:
+            self._reset()
+            return None
 
     def _abandon(self) -> None:
         try:
@@ -99,8 +118,9 @@ class RedisStore(CommittingStore):
     def _commit(self, shard: str, batch: Batch) -> Refusals | None:
         keys = Keys(shard)
         changes, checks = writes(keys, batch), read_back(keys, batch)
+        likely = list(batch.values.values())
         try:
-            executed, confirmed = self._route.watcher.transact([*changes, *checks], confirm_fsync=True)
+            executed, confirmed = self._route.watcher.transact([*changes, *checks], confirm_fsync=True, likely=likely)
         except Refused as error:
             raise NotSent(str(error), outage_of(error)) from error
         except (RedisError, OSError) as error:
@@ -112,15 +132,7 @@ class RedisStore(CommittingStore):
             raise Doubtful("what was read back is not what was written")
         if not confirmed:
             raise Doubtful("the fsync was not confirmed in time")
-        # Everything that a position needs was read back. What else was refused is of the record: told, never repeated,
-        # because the state is saved, and a save that is tried again would be refused there again.
-        refused = {
-            command[1]: str(reply)
-            for command, reply in zip(changes, executed, strict=False)
-            if isinstance(reply, Exception)
-        }
-        tapes = refused.pop(keys.symbols, "") or ("" if symbols_as_meant(found, batch) else "they are not listed")
-        return Refusals(lines=next(iter(refused.values()), ""), tapes=tapes) if refused or tapes else None
+        return refusals(keys, batch, changes, executed)
 
     def _settle(self, shard: str, batch: Batch) -> tuple[Fence, bool]:
         keys = Keys(shard)
@@ -160,6 +172,7 @@ class RedisStore(CommittingStore):
             raise
 
     def _reset(self) -> None:
+        self._foreseen = None
         self._route.close()
 
     # --- the lease ---------------------------------------------------------------------------------------------------
@@ -284,10 +297,11 @@ class RedisStore(CommittingStore):
                 snapshots.append(self._decode_open(name, raw))
             except SnapshotCorrupt as error:
                 corrupt[name] = error
+        self._remember_loaded(shard, snapshots, dict(zip(names, values, strict=True)))
         return Loaded(
             snapshots=snapshots,
             corrupt=corrupt,
-            closed=self._decode_closed(finals[:closed_limit]),
+            closed=closed_of(finals[:closed_limit], self._newest_schema),
             tapes={symbol: tape for symbol, tape in zip(symbols, tapes, strict=True) if tape is not None},
             line=self.line(shard),
         )
@@ -348,22 +362,10 @@ class RedisStore(CommittingStore):
             raise SnapshotCorrupt(f"position {name} is listed as open, but its snapshot is gone", position_id=name)
         return decode_snapshot(name, raw, self._newest_schema)
 
-    def _decode_closed(self, entries: Sequence[Any]) -> list[Snapshot]:
-        found: dict[str, Snapshot] = {}
-        for _, fields in entries:
-            entry = dict(zip(fields[::2], fields[1::2], strict=True))
-            name = entry.get(b"id", b"").decode("utf-8", "replace")
-            # History only: what cannot be read here guards nothing and stops nobody. The newest of a position wins.
-            try:
-                found.setdefault(name, decode_snapshot(name, entry.get(b"snapshot", b""), self._newest_schema))
-            except SnapshotCorrupt:
-                continue
-        return list(found.values())
-
     def _members(self, shard: str, key: str) -> list[str]:
         return sorted(name.decode("utf-8", "replace") for name in self._route.call(shard, "SMEMBERS", key))
 
-    def _get_many(self, shard: str, keys: Sequence[str]) -> list[bytes | None]:
+    def _get_many(self, shard: str, keys: Sequence[str] | Sequence[bytes]) -> list[bytes | None]:
         values: list[bytes | None] = []
         for start in range(0, len(keys), _PAGE):
             values += self._route.call(shard, "MGET", *keys[start : start + _PAGE])

@@ -2,7 +2,7 @@
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -90,11 +90,16 @@ class ShardBook:
         entry = Waiting(save, tuple(save.events), save.closed, soft)
         (self.soft if soft else self.waiting)[name] = entry if before is None else _under(before, entry)
 
-    def freeze(self, limit: int) -> Sequence[Change]:
-        """The next batch: the one that is still open, or those that have waited longest, the decided ones first."""
+    def freeze(self, limit: int, foresee: Callable[[str, Sequence[str]], None] | None = None) -> Sequence[Change]:
+        """The next batch: the one that is still open, or those that have waited longest, the decided ones first.
+
+        `foresee` is told shard and positions of a new batch before their states are made (see Foreseeing).
+        """
         if not self.batch and not self.tapes.batch:
             self.batch = _first(self.waiting, limit)
             self.batch |= _first(self.soft, min(limit - len(self.batch), SOFT_LIMIT))
+            if foresee is not None and self.batch:
+                foresee(self.shard, list(self.batch))
             self.batch_changes = tuple(map(self._change, self.batch.values()))
             self.tapes.freeze()
         return self.batch_changes
@@ -113,13 +118,14 @@ class ShardBook:
     def finish(self, saved: Mapping[str, Snapshot]) -> Mapping[str, Waiting]:
         """The batch was settled: what is stored is known, and the batch is handed back to be answered."""
         finished = self.batch
+        all_known = self.known
         for name, snapshot in saved.items():
             entry = finished[name]
-            known = self.known.get(name)
+            save, known = entry.save, all_known.get(name)
             if known is None:
-                known = self.known[name] = Known(0, 0, "")
+                known = all_known[name] = Known(0, 0, "")
             known.version, known.epoch, known.write_id = snapshot.version, snapshot.epoch, snapshot.write_id
-            known.sender, known.change = entry.save.reply_to.actor_urn, entry.save.change
+            known.sender, known.change = save.reply_to.actor_urn, save.change
             if entry.closed or self.closed:
                 self._remember_closed(name, entry.closed)
         self._end_batch()
@@ -210,8 +216,9 @@ class ShardBook:
         Only its own: a position actor that was respawned from an older snapshot must get its conflict.
         """
         known = self.known.get(save.position_id)
-        chains = known is not None and known.sender == save.reply_to.actor_urn and save.change > known.change
-        return max(save.grew_from, known.version) if known is not None and chains else save.grew_from
+        if known is None or save.change <= known.change or known.sender != save.reply_to.actor_urn:
+            return save.grew_from
+        return max(save.grew_from, known.version)
 
     def _remember_closed(self, name: str, closed: bool) -> None:
         # Late fills may still be saved to a closed position; a thousand of them later nobody will.
@@ -229,6 +236,10 @@ class ShardBook:
 
 def _first(queue: dict[str, Waiting], limit: int) -> dict[str, Waiting]:
     """Those that have waited longest, taken out."""
+    if len(queue) <= limit:
+        taken = dict(queue)
+        queue.clear()
+        return taken
     return {name: queue.pop(name) for name in list(islice(queue, limit))}
 
 

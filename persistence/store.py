@@ -15,7 +15,7 @@ The store knows ids, versions, epochs and bytes; nothing about trading. All call
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Outage(StrEnum):
@@ -183,6 +183,17 @@ class Loaded:
     closed: Sequence[Snapshot] = ()
     tapes: Mapping[str, bytes] = field(default_factory=dict)
     line: Line | None = None
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A store that can use the time in which the states of a batch are made."""
+
+    def foresee(self, shard: str, position_ids: Sequence[str]) -> None:
+        """Exactly these positions are about to be saved, by the next call: begin to read what that will need.
+
+        A hint: never raises, and changes no outcome.
+        """
 
 
 class Store(Protocol):

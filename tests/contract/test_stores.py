@@ -1153,3 +1153,73 @@ def test_braces_cannot_leave_the_hash_tag(redis_world: RedisWorld) -> None:
     """A shard's name with braces would scatter its keys over a cluster."""
     with pytest.raises(ValueError, match="braces"):
         redis_world.store().fence("a}b")
+
+
+def test_a_save_that_was_foreseen_is_a_save_like_any_other(redis_world: RedisWorld) -> None:
+    """Also where another one was foreseen, or something else is asked in between."""
+    store = redis_world.store()
+    epoch = take(store)
+    store.foresee(SHARD, ["p"])
+    assert store.save(SHARD, epoch, [change()]).conflicts == {}
+    store.foresee(SHARD, ["q"])
+    assert store.save(SHARD, epoch, [change(grew_from=1)]).conflicts == {}
+    store.foresee(SHARD, ["p", "q"])
+    assert read(store, "p").version == 2
+    store.renew(SHARD, "me", epoch, 10.0)
+    assert store.save(SHARD, epoch, [change(grew_from=2), change("q")]).conflicts == {}
+    store.foresee(SHARD, ["p"])
+    store.foresee(SHARD, ["p", "q"])
+    outcome = store.save(SHARD, epoch, [change(grew_from=3), change("q", 1)])
+    assert [read(store, name) for name in ("p", "q")] == [outcome.saved["p"], outcome.saved["q"]]
+
+
+def test_what_happens_after_a_save_was_foreseen_is_noticed(redis_world: RedisWorld) -> None:
+    """What was read ahead is watched from then on: a save of somebody else in between, and a takeover."""
+    store, other = redis_world.store(), redis_world.store()
+    epoch = take(store)
+    store.save(SHARD, epoch, [change()])
+    store.foresee(SHARD, ["p"])
+    other.save(SHARD, epoch, [change(grew_from=1, state={"by": "other"})])
+    outcome = store.save(SHARD, epoch, [change(grew_from=1)])
+    assert conflict(outcome, "p").stored_version == 2
+    store.foresee(SHARD, ["p"])
+    redis_world.expire_lease()
+    take(other, "other")
+    with pytest.raises(StaleOwner):
+        store.save(SHARD, epoch, [change(grew_from=2)])
+    assert read(store, "p").state == {"by": "other"}
+
+
+def test_a_foreseen_save_outlives_its_connection(redis_world: RedisWorld) -> None:
+    """What was asked ahead got lost with it; the save asks again."""
+    store = redis_world.store()
+    epoch = take(store)
+    store.foresee(SHARD, ["p"])
+    redis_world.operator.client_kill_filter(_type="normal", skipme=True)
+    assert set(store.save(SHARD, epoch, [change()]).saved) == {"p"}
+
+
+def test_what_was_loaded_is_not_read_again_before_its_first_save(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it has fields of a newer release, which are carried over, or was changed since it was loaded."""
+    known = frozenset({"n"})
+    store, newer = redis_world.store(known_fields=known), redis_world.store()
+    epoch = take(store)
+    states: dict[str, dict[str, Any]] = {name: {"n": "1"} for name in ("same", "newer", "changed")}
+    states["newer"]["future"] = "its own"
+    newer.save(SHARD, epoch, [change(name, state=state) for name, state in states.items()])
+    store.load(SHARD)
+    newer.save(SHARD, epoch, [change("changed", 1, state={"n": "2"})])
+    decoded: list[str] = []
+
+    def noted(position_id: str, *rest: Any) -> Snapshot:
+        decoded.append(position_id)
+        return decode_snapshot(position_id, *rest)
+
+    monkeypatch.setattr("persistence.batch.decode_snapshot", noted)
+    outcome = store.save(SHARD, epoch, [change(name, 1, state={"n": "3"}) for name in states])
+    assert decoded == ["newer", "changed"]
+    assert conflict(outcome, "changed").stored_version == 2
+    assert read(store, "newer").state == {"n": "3", "future": "its own"}
+    assert read(store, "same").state == {"n": "3"}

@@ -79,6 +79,24 @@ def test_replies_are_read_as_they_were_meant(raw: bytes, meant: Any) -> None:
     assert read(raw) == meant
 
 
+@pytest.mark.parametrize(
+    "likely", [[b"ab", b"c"], [b"xy", b"c"], [b"a", b"c"], [b"abc", b"c"], [b"", b"", b"", b""], [b"c", b"ab"], [b"ab"]]
+)
+def test_what_was_expected_changes_no_reply(likely: list[bytes]) -> None:
+    """Whether it came, or something else did."""
+    with replies(b"+QUEUED\r\n*2\r\n*2\r\n$2\r\nab\r\n$1\r\nc\r\n*3\r\n:1\r\n$-1\r\n$2\r\nab\r\n") as found:
+        found.likely = likely
+        assert found.read_many(2) == [b"QUEUED", [[b"ab", b"c"], [1, None, b"ab"]]]
+
+
+@pytest.mark.parametrize("raw", [b"*1\r\n$2\r\nab", b"*1\r\n$2\r\nab\r", b"*1\r\n$2\r\na"])
+def test_what_was_expected_must_have_come_whole(raw: bytes) -> None:
+    """A value is not believed before its end is there."""
+    with replies(raw) as found, pytest.raises(RedisConnectionError):
+        found.likely = [b"ab"]
+        found.read_many(1)
+
+
 def test_replies_are_read_one_after_the_other() -> None:
     """The n-th answers the n-th command, and after the last there is none."""
     with replies(b"+A\r\n$1\r\nb\r\n:3\r\n") as found:

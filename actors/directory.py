@@ -191,7 +191,7 @@ class Directory:
                 )
             elif not status.reconciled:
                 reasons.append(f"account {status.account}: not reconciled with the venue yet {status.detail}")
-        for feed in self.feeds.values():
+        for feed in list(self.feeds.values()):
             if not feed.fresh:
                 reasons.append(f"account {feed.account}: no fresh price of {feed.symbol}")
         return tuple(reason.strip() for reason in reasons)

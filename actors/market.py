@@ -91,6 +91,7 @@ class MarketActor(pykka.ThreadingActor):
         self._deviating = False
         self._timer: Timer | None = None
         self._saving_soon = False
+        self._shown: FeedStatus | None = None
         self._log = structlog.get_logger().bind(account=parts.settings.name, symbol=parts.symbol)
 
     def on_receive(self, message: object) -> None:
@@ -121,9 +122,20 @@ class MarketActor(pykka.ThreadingActor):
         if not self._parts.lockstep:
             self._arm()
 
+    def on_stop(self) -> None:
+        """Its prices are nobody's now: they must not look fresh for ever."""
+        self._hide()
+
+    def _hide(self) -> None:
+        feeds, name = self._parts.directory.feeds, (self._parts.settings.name, self._parts.symbol)
+        if feeds.get(name) is self._shown:
+            # What a successor shows by now stays.
+            feeds.pop(name, None)
+
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """Its account begins anew."""
         del exception_type, traceback
+        self._hide()
         name = f"market:{self._parts.settings.name}:{self._parts.symbol}"
         tell(self._parts.supervisor, ActorFailed(name=name, kind="MarketActor", error=repr(exception_value)))
 
@@ -234,7 +246,7 @@ class MarketActor(pykka.ThreadingActor):
         name = (self._parts.settings.name, self._parts.symbol)
         if self._parts.directory.desks.get(name, self._parts.desk) is not self._parts.desk:
             return
-        self._parts.directory.feeds[name] = FeedStatus(
+        self._shown = FeedStatus(
             account=self._parts.settings.name,
             symbol=self._parts.symbol,
             quote=self._latest,
@@ -242,6 +254,7 @@ class MarketActor(pykka.ThreadingActor):
             settled=not self._waiting,
             updated_at=self._latest.at if self._latest else 0,
         )
+        self._parts.directory.feeds[name] = self._shown
 
     def _arm(self) -> None:
         delay = self._parts.settings.feed_stale_seconds

@@ -173,6 +173,28 @@ def test_prices_are_asked_for_with_the_first_position_of_a_symbol(tmp_path: Path
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_symbol_that_nobody_holds_shows_no_price_once_its_shard_was_lost(tmp_path: Path, seed: int) -> None:
+    """Its market ended with the life of the shard, and no new one comes before somebody opens a position there."""
+    keeper = keeper_at(tmp_path, seed)
+    keeper.reach("paper", "other")
+    keeper.opened()
+    keeper.moves(60100)
+    keeper.close()
+    keeper.run(10)
+    assert keeper.position().phase is Phase.CLOSED
+    assert set(keeper.house.directory.feeds) == {("paper", SYMBOL)}
+    # It stands still for longer than its lease, and takes its shard again.
+    keeper.simulator.clock.elapsed += 60_000_000
+    keeper.run(10)
+    keeper.reach("paper", "other")
+    assert keeper.house.directory.accounts["paper"].epoch == 2
+    assert keeper.house.directory.feeds == {}
+    assert keeper.house.directory.reasons_not_ready() == ()
+    assert isinstance(keeper.open(id="p2"), Opened)
+    assert set(keeper.house.directory.feeds) == {("paper", SYMBOL)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_symbol_the_exchange_does_not_have_is_refused(tmp_path: Path, seed: int) -> None:
     """With what it has."""
     keeper = keeper_at(tmp_path, seed)

@@ -8,6 +8,7 @@ import structlog
 from actors.audit import line_of
 from actors.domain.events import Cancel, Effect, LookUp, Note, Observe, Submit
 from actors.domain.orders import resting_ids
+from actors.price_bound import bound_of
 from actors.runtime.base import tell
 from actors.traffic import CancelOrder, LookUpOrder, SendOrder
 
@@ -25,7 +26,8 @@ def release(actor: "PositionActor", effect: Effect) -> None:
     match effect:
         case Submit():
             guards = resting_ids(actor.position) if effect.urgent and actor.position is not None else ()
-            send = SendOrder(symbol=parts.symbol, submit=effect, reply_to=actor.actor_ref, guards=guards)
+            bound = bound_of(actor.position, effect, parts.clock.monotonic())
+            send = SendOrder(symbol=parts.symbol, submit=effect, reply_to=actor.actor_ref, guards=guards, bound=bound)
             tell(parts.gateway, send)
         case Cancel():
             tell(parts.gateway, CancelOrder(symbol=parts.symbol, cancel=effect, reply_to=actor.actor_ref))

@@ -183,8 +183,10 @@ class GatewayActor(pykka.ThreadingActor):
         return request_id
 
     def _send(self, message: SendOrder) -> None:
-        signed_at = self._sign()
-        if signed_at is not None:
+        signed_at, overtaken = self._sign(), self._parts.overtaken(message.symbol, message.bound)
+        if overtaken:
+            self._not_sent(message, overtaken)
+        elif signed_at is not None:
             self._submit(message, signed_at)
         elif not self._past_lease.begin(message):
             self._not_sent(message, "the lease of the shard is not ours for long enough")
@@ -233,15 +235,21 @@ class GatewayActor(pykka.ThreadingActor):
         if signed_at is None or not self._cancels.due(message.cancel.client_order_id):
             self._later(message)
             return
+        self._ask_for_cancel(message, message.cancel.client_order_id, message.cancel.kind, signed_at)
+
+    def _ask_for_cancel(
+        self, request: CancelOrder | CancelForeign, order_id: str, kind: OrderKind, signed_at: Micros
+    ) -> None:
+        settings = self._parts.settings
         self._parts.venue.cancel(
             CancelRequest(
-                request_id=self._track(message),
-                account=self._parts.settings.name,
-                symbol=message.symbol,
-                client_order_id=message.cancel.client_order_id,
-                kind=message.cancel.kind,
+                request_id=self._track(request),
+                account=settings.name,
+                symbol=request.symbol,
+                client_order_id=order_id,
+                kind=kind,
                 signed_at=signed_at,
-                expires_after_seconds=self._parts.settings.request_expiry_seconds,
+                expires_after_seconds=settings.request_expiry_seconds,
             )
         )
 
@@ -293,17 +301,7 @@ class GatewayActor(pykka.ThreadingActor):
         if signed_at is None:
             self._later(message)
             return
-        self._parts.venue.cancel(
-            CancelRequest(
-                request_id=self._track(replace(message, orders=rest)),
-                account=self._parts.settings.name,
-                symbol=message.symbol,
-                client_order_id=order_id,
-                kind=kind,
-                signed_at=signed_at,
-                expires_after_seconds=self._parts.settings.request_expiry_seconds,
-            )
-        )
+        self._ask_for_cancel(replace(message, orders=rest), order_id, kind, signed_at)
 
     def _later(self, message: object, delay_seconds: float = RETRY_SECONDS) -> None:
         self._parts.clock.tell_after(delay_seconds, self._own, _Later(message=message))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actors.directory import Directory
+from actors.price_bound import PriceBound
 from actors.runtime.base import Clock, Ref
 from actors.settings import AccountSettings
 from actors.venues.base import Venue
@@ -26,3 +27,10 @@ class GatewayParts:
     supervisor: Ref
     boottime: Callable[[], float] = boottime
     wanted: Callable[[Ref], bool] = lambda _: True
+
+    def overtaken(self, symbol: str, bound: PriceBound | None) -> str:
+        """Why a partial that was let go may not be signed any more, in words; empty while it may."""
+        if bound is None:
+            return ""
+        quote = self.directory.quote(self.settings.name, symbol)
+        return bound.overtaken(quote, self.clock.monotonic(), self.settings.request_expiry_seconds)

@@ -10,6 +10,7 @@ from actors.domain.model import Instrument, Micros, OrderKind, Position, Quote, 
 from actors.domain.price_book import Wake
 from actors.domain.tape import StoredTape
 from actors.messages import OpenRequest
+from actors.price_bound import PriceBound
 from actors.runtime.base import Ref
 from actors.survey import SlotAsked, SlotSurveyed
 from actors.venues.base import Candle, VenueOrder, VenuePosition
@@ -39,13 +40,14 @@ class SendOrder:
     """Send one order, whose intent is durable (or urgent).
 
     `guards` are the resident stops that rested when it was decided: past its lease a keeper closes only while it
-    finds one of them still there.
+    finds one of them still there. `bound` is the price and the moment by which a partial was let go.
     """
 
     symbol: str
     submit: Submit
     reply_to: Ref
     guards: tuple[str, ...] = ()
+    bound: PriceBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,8 +187,12 @@ def under_minimum(instrument: Instrument, quantity: Decimal, price: Decimal) -> 
 
 def within_bound(position: Position, level: Decimal, price: Decimal) -> bool:
     """Whether an owed partial may go out: the price is at its level or better, less the plan's slippage."""
-    slack = level * position.plan.max_slippage_percent / HUNDRED
-    return reached(position.side, price, level - position.side.sign * slack)
+    return reached(position.side, price, worst_price(position, level))
+
+
+def worst_price(position: Position, level: Decimal) -> Decimal:
+    """The last price at which an owed partial of this level may go out."""
+    return level - position.side.sign * (level * position.plan.max_slippage_percent / HUNDRED)
 
 
 def fee_percent_of(position: Position) -> Decimal:

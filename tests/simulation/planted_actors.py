@@ -136,6 +136,11 @@ ACTORS: tuple[Plant, ...] = (
         edits=(Edit(target=f"{GATEWAY}._sign", old="epoch=self._parts.epoch", new="epoch=None"),),
     ),
     Plant(
+        name="price not looked at again",
+        breaks="a keeper that stands still between letting a partial go and signing it sells by the price of before",
+        edits=(Edit(target="actors.gateway_parts:GatewayParts.overtaken", old="if bound is None:", new="if True:"),),
+    ),
+    Plant(
         name="lease checked before the time is read",
         breaks="a keeper that freezes between its look at the lease and the sending signs with a fresh time",
         edits=(Edit(target=f"{GATEWAY}._sign", old="return signed_at", new="return self._parts.clock.now()"),),

@@ -46,6 +46,7 @@ SEEN: dict[str, str] = {
     "timeout read as refusal": "storm seed=7 lost drawn=3",
     "absent on one read": "storm seed=7 lost drawn=3",
     "a later life's lease signed under": "storm seed=29959 lost drawn=4",
+    "price not looked at again": "storm seed=20791 lost drawn=4",
     "signs past its lease": "breakeven seed=285 lost drawn=3",
     "WatchError always retried": "storm seed=34 lost drawn=3",
     "failed saves dropped": "storm seed=7 lost drawn=3",

@@ -2,6 +2,7 @@
 
 one_exit_in_flight              at most one partial is under way, and at most one full close
 sent_only_what_was_wanted       no partial leaves that was never wanted in a stored state
+sent_only_within_its_price      an owed partial leaves within its price bound, by the price that its keeper knows
 sent_only_within_the_lease      a request expires before the lease under which it was signed
 resent_only_past_its_expiry     an id is not sent again while the first request may still arrive (a full close that was
                                 lost unsaved with its sender may be, by the next life, where nobody else holds anything:
@@ -161,6 +162,7 @@ class MorePromises(Promises):
         if life.epoch < self.world.epoch or full or not _partial(leg):
             return
         self.hold("sent_only_what_was_wanted", order_id in self._wanted, f"{leg} was never wanted once stored")
+        self._within_its_price(life, request, intent)
         ledger = self.ledger
         if ledger is not None:
             at_rest = [
@@ -171,6 +173,18 @@ class MorePromises(Promises):
             makers = [self._senders.get(order.client_order_id, life) for order in ledger.stops]
             former = [maker.owner for maker in makers if maker.machine != life.machine and maker is not life]
             self.hold("former_stops_are_replaced", not former, f"{leg} leaves while the stop of {former} rests")
+
+    def _within_its_price(self, life: Life, request: OrderRequest, intent: Intent | None) -> None:
+        quote = None if life.house is None else life.house.directory.quote("paper", SYMBOL)
+        if quote is None or intent is None or intent.level is None or self._state is None:
+            return
+        plan = self._state.plan
+        price = quote.price(plan.targets_source, self._state.side)
+        if price is None or request.kind is not OrderKind.MARKET:
+            return
+        worst = intent.level * (1 - self.sign * plan.max_slippage_percent / 100)
+        within = self.sign * (price - worst) >= 0
+        self.hold("sent_only_within_its_price", within, f"{intent.leg} leaves at {price}, its level is {intent.level}")
 
     def _within_the_lease(self, life: Life, request: OrderRequest, leg: str) -> None:
         lease = None if life.house is None else life.house.leases.get(_SHARD)

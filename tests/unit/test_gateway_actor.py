@@ -11,7 +11,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from actors.directory import Directory
+from actors.directory import Directory, FeedStatus
 from actors.domain.events import (
     Cancel,
     LookUp,
@@ -22,9 +22,10 @@ from actors.domain.events import (
     OrderUnknown,
     Submit,
 )
-from actors.domain.model import Instrument, OrderKind, OrderSide, Side
+from actors.domain.model import Instrument, OrderKind, OrderSide, Quote, Side, Source
 from actors.gateway import GatewayActor
 from actors.gateway_parts import GatewayParts
+from actors.price_bound import PriceBound
 from actors.runtime.base import Ref, tell
 from actors.runtime.simulator import Simulator
 from actors.settings import AccountSettings
@@ -133,6 +134,7 @@ class Bench:
         self.simulator = Simulator(seed=1)
         self.venue = SilentVenue()
         self.heard: list[Any] = []
+        self.directory = Directory()
         self.leases = LeaseBoard()
         self.lease(1000.0)
         self.position = self.simulator.spawn(Listener, self.heard)
@@ -146,7 +148,7 @@ class Bench:
                 clock=self.simulator.clock,
                 epoch=1,
                 leases=self.leases,
-                directory=Directory(),
+                directory=self.directory,
                 order_tag="0badc0de",
                 supervisor=self.simulator.spawn(Listener, []),
                 boottime=self.simulator.clock.monotonic,
@@ -169,7 +171,7 @@ class Bench:
         self.simulator.run(for_seconds=seconds, limit=10_000)
         assert self.simulator.failures == []
 
-    def send(self) -> OrderRequest | None:
+    def send(self, bound: PriceBound | None = None) -> OrderRequest | None:
         """Ask for one order; what the venue got of it."""
         before = len(self.venue.of(OrderRequest))
         self.tell(
@@ -184,6 +186,7 @@ class Bench:
                     reduce_only=True,
                 ),
                 reply_to=self.position,
+                bound=bound,
             )
         )
         sent = self.venue.of(OrderRequest)[before:]
@@ -278,6 +281,23 @@ def test_a_close_of_an_earlier_life_looks_for_its_stop_unless_another_keeper_cam
     )
     bench.tell(SendOrder(symbol=SYMBOL, submit=close, reply_to=bench.position, guards=("resident",)))
     assert [type(request) for request in bench.venue.requests] == ([AccountRequest] if looks else [])
+
+
+@pytest.mark.parametrize(
+    "price, waits, leaves", [("99.8", 0, True), ("99.7", 0, False), (None, 4.9, True), (None, 5.1, False)]
+)
+def test_a_partial_is_signed_only_while_what_it_was_decided_by_counts(
+    bench: Bench, price: str | None, waits: float, leaves: bool
+) -> None:
+    """The gateway looks again: at the latest price, and at how long ago it was let go; then it is decided anew."""
+    now = bench.simulator.clock.monotonic()
+    bound = PriceBound(side=Side.LONG, source=Source.LAST, worst=Decimal("99.8"), released_at=now - waits)
+    if price is not None:
+        quote = Quote(at=1, last=Decimal(price))
+        bench.directory.feeds["paper", SYMBOL] = FeedStatus(account="paper", symbol=SYMBOL, quote=quote, fresh=True)
+    assert (bench.send(bound) is not None) is leaves
+    bench.run(1.5)
+    assert [type(message) for message in bench.heard] == ([] if leaves else [OrderAbsent])
 
 
 def test_a_request_carries_when_it_was_signed_and_how_long_it_counts(bench: Bench) -> None:

@@ -26,12 +26,13 @@ SHORTEST_WAKE_SECONDS = 1.0
 class Listening:
     """One position's ear, on its actor's turns alone."""
 
-    __slots__ = ("_actor", "_serial", "_wake_at", "_watch")
+    __slots__ = ("_actor", "_overtaken", "_serial", "_wake_at", "_watch")
 
     def __init__(self, actor: "PositionActor") -> None:
         """It hears nothing before `begin`."""
         self._actor = actor
         self._serial = 0
+        self._overtaken = False
         self._watch: Watch | None = None
         self._wake_at: Micros | None = None
 
@@ -126,12 +127,18 @@ class Listening:
         if self._watch is None or actor.position is None:
             return
         found = actor.parts.desk.fold(actor.parts.position_id)
+        self._overtaken = found is None
         if found is not None:
             actor.position = catch_up(actor.position, *found)
 
     def after(self, at: Micros) -> None:
-        """Something was applied: wait for what matters now."""
+        """Something was applied: wait for what matters now; where a price is on its way, once that has come.
+
+        To register before would judge by today's levels what was played before they were.
+        """
         position = self._actor.position
+        if self._overtaken:
+            return
         if self._watch is not None and position is not None and watch_of(position, at) != self._watch:
             self._register(at)
 

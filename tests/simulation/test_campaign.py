@@ -38,6 +38,7 @@ FOUND = (
     "storm seed=301787 lost drawn=4 keep=0,7,9 ticks=14",
     "storm seed=301866 lost drawn=4",
     "storm seed=20791 lost drawn=4",
+    "storm seed=308307 lost drawn=4 keep=none ticks=11",
 )
 """Runs that once broke a promise, of the product or of the simulation itself."""
 

@@ -6,10 +6,12 @@ comes back at a time, and the next begins when one is reconciled. One that takes
 reached, say, gives its place up: it is not in the way of the others.
 
 Where an account has more than a few, and its exchange can tell of many slots at once, one question is asked for them,
-and each begins with its part of the answer (actors/resuming.py). Without an answer each asks for itself.
+and each begins with its part of the answer (actors/resuming.py), those that have nothing to do without an actor
+(actors/sleeping.py). Without an answer each asks for itself.
 """
 
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from actors.arrivals import Arrivals
@@ -18,7 +20,8 @@ from actors.domain.tape import StoredTape
 from actors.managed import Managed
 from actors.resuming import slot_asked
 from actors.roster import Account, Roster
-from actors.runtime.base import tell
+from actors.runtime.base import Ref, tell
+from actors.sleeping import Berths
 from actors.survey import SlotSurveyed
 from actors.traffic import BeginRecovery, ComebacksDue, SlotsTaken, SlotTaken, Survey, Surveyed
 
@@ -40,9 +43,10 @@ class _Pending:
 class Comebacks:
     """Begins comebacks, a bounded number at a time."""
 
-    def __init__(self, roster: Roster) -> None:
-        """Nothing is pending."""
+    def __init__(self, roster: Roster, *, arrived: Callable[[Sequence[str]], None]) -> None:
+        """Nothing is pending. `arrived` hears of those that came back without an actor."""
         self._roster = roster
+        self._arrived = arrived
         self._arrivals = Arrivals(roster.supervisor)
         # By account, so that those of one can be asked about together.
         self._pending: dict[str, deque[_Pending]] = {}
@@ -59,7 +63,14 @@ class Comebacks:
 
     def ended(self, position_id: str) -> None:
         """It is reconciled, or will not be: the next one."""
-        if self._since.pop(position_id, None) is not None and self._pending and len(self._since) <= self._enough:
+        self.all_ended((position_id,))
+
+    def all_ended(self, names: Iterable[str]) -> None:
+        """The same of several."""
+        before = len(self._since)
+        for name in names:
+            self._since.pop(name, None)
+        if len(self._since) < before and self._pending and len(self._since) <= self._enough:
             self.go_on()
 
     def look(self) -> None:
@@ -118,21 +129,29 @@ class Comebacks:
 
     def on_surveyed(self, message: Surveyed) -> None:
         """Each begins with what was found in its slot; their gateway hands them what it hears of it from now on."""
-        group = self._surveyed.pop(message.number, ())
-        taken: dict[str, list[SlotTaken]] = {}
+        group = [pending for pending in self._surveyed.pop(message.number, ()) if not self._outdated(pending)]
+        if not group:
+            return
+        # They are of one account.
+        account = self._roster.accounts[group[0].managed.account]
+        berths = Berths(self._roster, account)
+        taken: list[SlotTaken] = []
+        arrived: list[str] = []
         with self._roster.watching_together():
-            begun = [pending for pending in group if not self._outdated(pending)]
-            for pending in begun:
-                self._begin(pending, message.slots.get(pending.managed.symbol))
-        for pending in begun:
-            ref, managed = pending.managed.ref, pending.managed
-            if ref is not None:
-                slot = SlotTaken(position_id=pending.position_id, symbol=managed.symbol, ref=ref)
-                taken.setdefault(managed.account, []).append(slot)
-        for name, slots in taken.items():
-            gateway = self._roster.accounts[name].gateway
-            if gateway is not None:
-                tell(gateway, SlotsTaken(slots=tuple(slots)))
+            for pending in group:
+                name, managed, slot = pending.position_id, pending.managed, message.slots.get(pending.managed.symbol)
+                ref = None if slot is None else berths.lie_down(name, pending.begin, slot, self._tape(pending))
+                if ref is None:
+                    ref = self._begin(pending, slot)
+                else:
+                    self._roster.begun(name, managed, ref)
+                    self._tell_recovered(pending)
+                    arrived.append(name)
+                taken.append(SlotTaken(position_id=name, symbol=managed.symbol, ref=ref))
+        if account.gateway is not None:
+            tell(account.gateway, SlotsTaken(slots=tuple(taken)))
+        if arrived:
+            self._arrived(arrived)
 
     def _outdated(self, pending: _Pending) -> bool:
         """Whether its shard was lost meanwhile, or was taken again: another one is for that life then."""
@@ -152,8 +171,14 @@ class Comebacks:
         account = self._roster.accounts[managed.account]
         return pending.begin.tape or self._roster.feeds.stored_tape(account, managed.symbol)
 
-    def _begin(self, pending: _Pending, slot: SlotSurveyed | None = None) -> None:
-        roster, name, begin = self._roster, pending.position_id, pending.begin
-        ref = roster.spawn_position(name, pending.managed)
-        tell(ref, changed(begin, {"tape": self._tape(pending), "slot": slot, "arrivals": self._arrivals}))
-        roster.log_of_one()("actor.recovered", actor=name, version=begin.version, epoch=begin.epoch)
+    def _begin(self, pending: _Pending, slot: SlotSurveyed | None = None) -> Ref:
+        ref = self._roster.spawn_position(pending.position_id, pending.managed)
+        begin = changed(pending.begin, {"tape": self._tape(pending), "slot": slot, "arrivals": self._arrivals})
+        tell(ref, begin)
+        self._tell_recovered(pending)
+        return ref
+
+    def _tell_recovered(self, pending: _Pending) -> None:
+        begin = pending.begin
+        write = self._roster.log_of_one()
+        write("actor.recovered", actor=pending.position_id, version=begin.version, epoch=begin.epoch)

@@ -156,6 +156,11 @@ class Desk:
             self._refs[key] = ref
             return self._book.register(key, watch, since)
 
+    def serial(self, key: str) -> int:
+        """The number of a position's latest registration, woken or not; 0 where it has none."""
+        with self._lock:
+            return self._book.serial(key)
+
     def unregister(self, key: str, ref: Ref) -> None:
         """Wake it no more, unless another actor has taken its place."""
         with self._lock:

@@ -28,12 +28,12 @@ class Listening:
 
     __slots__ = ("_actor", "_overtaken", "_serial", "_wake_at", "_watch")
 
-    def __init__(self, actor: "PositionActor") -> None:
-        """It hears nothing before `begin`."""
+    def __init__(self, actor: "PositionActor", watch: Watch | None = None) -> None:
+        """It hears nothing before `begin`, unless it is registered for this already."""
         self._actor = actor
-        self._serial = 0
+        self._serial = 0 if watch is None else actor.parts.desk.serial(actor.parts.position_id)
         self._overtaken = False
-        self._watch: Watch | None = None
+        self._watch = watch
         self._wake_at: Micros | None = None
 
     def begin(self, *, at_once: bool = False) -> None:

@@ -196,12 +196,7 @@ class Opening:
 
 def terms_of(actor: "PositionActor") -> Terms:
     """What configuration and venue say about this account's orders."""
-    account = actor.parts.account
-    return Terms(
-        resident_interval_seconds=account.resident_interval_seconds,
-        resident_step_percent=account.resident_step_percent,
-        stop_triggers=actor.parts.stop_triggers,
-    )
+    return actor.parts.account.terms(actor.parts.stop_triggers)
 
 
 def _of_plan(refusal: Refusal) -> Refusal:

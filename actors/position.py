@@ -27,7 +27,7 @@ from actors.listening import Listening
 from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
 from actors.outbox import press, release_due
-from actors.position_parts import LookAround, PositionParts, Waiting, Wake, look_around_seconds
+from actors.position_parts import LookAround, PositionParts, Rested, Waiting, Wake, look_around_seconds
 from actors.recovery import Recovery
 from actors.resuming import resume
 from actors.runtime.base import tell
@@ -57,13 +57,13 @@ class PositionActor(pykka.ThreadingActor):
 
     use_daemon_thread = True
 
-    def __init__(self, parts: PositionParts) -> None:
-        """It is empty until BeginOpening or BeginRecovery tells what it is."""
+    def __init__(self, parts: PositionParts, rested: Rested | None = None) -> None:
+        """It is empty until BeginOpening or BeginRecovery tells what it is, unless it came back and rested."""
         super().__init__()
         self.parts = parts
-        self.position: Position | None = None
-        self.version = 0
-        self._epoch = 0
+        self.position: Position | None = None if rested is None else rested.position
+        self.version = 0 if rested is None else rested.version
+        self._epoch = 0 if rested is None else rested.epoch
         self._change = 0
         self._acked_change = 0
         self._states: dict[int, Position] = {}
@@ -72,7 +72,7 @@ class PositionActor(pykka.ThreadingActor):
         self._sequence = 0
         self.booked_at: float | None = None
         self.ended = False
-        self.listening = Listening(self)
+        self.listening = Listening(self, None if rested is None else rested.watch)
         self.opening: Opening | None = None
         self._recovery: Recovery | None = None
 

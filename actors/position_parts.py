@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from actors.desk import Desk
 from actors.directory import Directory, Published
 from actors.domain.events import Effect
+from actors.domain.model import Position
+from actors.domain.watch import Watch
 from actors.runtime.base import Clock, Ref
 from actors.settings import AccountSettings
 
@@ -36,6 +38,18 @@ class PositionParts:
     lockstep: bool
     own_time: bool
     publish: Callable[[Mapping[str, Any]], None]
+
+
+class Rested(NamedTuple):
+    """A position that came back as it was recorded: what its actor begins with, once something concerns it.
+
+    Registered at its desk already, for what `watch` names; `epoch` is its shard's.
+    """
+
+    position: Position
+    version: int
+    epoch: int
+    watch: Watch
 
 
 def look_around_seconds(position_id: str, positions: int) -> float:

@@ -50,7 +50,7 @@ def resume(actor: "PositionActor", message: BeginRecovery) -> bool:
         position,
         terms_of(actor),
         at=max(slot.read_at, position.updated_at),
-        held=_held(position, slot),
+        held=held_of(position, slot),
         looked_up=slot.looked_up,
         listed=slot.orders,
         trades=slot.trades,
@@ -78,7 +78,8 @@ def resume(actor: "PositionActor", message: BeginRecovery) -> bool:
     return True
 
 
-def _held(position: Position, slot: SlotSurveyed) -> Decimal:
+def held_of(position: Position, slot: SlotSurveyed) -> Decimal:
+    """The size that was found, in the position's own direction."""
     found = slot.position
     if found is None:
         return ZERO

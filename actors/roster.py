@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from actors.directory import AccountStatus, Directory, Published
-from actors.domain.model import Phase, Position
+from actors.domain.model import Phase, Position, Terms
 from actors.domain.records import maker
 from actors.domain.schema import load
 from actors.feeds import Feed, Feeds
@@ -74,6 +74,11 @@ class Account:
     failures: list[float] = field(default_factory=list)
     # Until when an order that a former life sent and never saved could still arrive, by symbol.
     late_until: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> Terms:
+        """What configuration and venue say about this account's orders."""
+        return self.settings.terms(self.venue.traits.stop_triggers)
 
     def has(self, symbol: str) -> bool:
         """Whether this account trades the symbol, as far as that is known."""
@@ -163,35 +168,41 @@ class Roster:
         if account.gateway is not None:
             tell(account.gateway, ResumeFeed(prices=account.feed.leader is account))
 
+    def parts_given(self, account: Account) -> dict[str, Any]:
+        """What all positions of an account work with. Raises RuntimeError without a gateway."""
+        parts, traits = self.parts, account.venue.traits
+        if account.gateway is None:
+            raise RuntimeError(f"account {account.settings.name} has no gateway yet")
+        return {
+            "epoch": account.epoch,
+            "account": account.settings,
+            "order_tag": parts.order_tag,
+            "clock": parts.runtime.clock,
+            "directory": parts.directory,
+            "gateway": account.gateway,
+            "persistence": parts.persistence,
+            "supervisor": self.supervisor,
+            "stop_triggers": traits.stop_triggers,
+            "lockstep": traits.lockstep,
+            "own_time": traits.own_time,
+            "publish": parts.publish,
+        }
+
     def spawn_position(self, position_id: str, managed: Managed) -> Ref:
         """A fresh actor for a position; it is empty until it is told what it is."""
-        parts, account = self.parts, self.accounts[managed.account]
-        if account.gateway is None:
-            raise RuntimeError(f"account {managed.account} has no gateway yet")
-        ref = parts.runtime.spawn(
-            PositionActor,
-            _POSITION_PARTS(
-                position_id=position_id,
-                epoch=account.epoch,
-                account=account.settings,
-                symbol=managed.symbol,
-                order_tag=parts.order_tag,
-                clock=parts.runtime.clock,
-                directory=parts.directory,
-                gateway=account.gateway,
-                market=self.feeds.market(account, managed.symbol),
-                desk=self.feeds.desk(account, managed.symbol),
-                persistence=parts.persistence,
-                supervisor=self.supervisor,
-                stop_triggers=account.venue.traits.stop_triggers,
-                lockstep=account.venue.traits.lockstep,
-                own_time=account.venue.traits.own_time,
-                publish=parts.publish,
-            ),
-        )
+        account = self.accounts[managed.account]
+        given = self.parts_given(account)
+        market = self.feeds.market(account, managed.symbol)
+        desk = self.feeds.desk(account, managed.symbol)
+        parts = _POSITION_PARTS(position_id=position_id, symbol=managed.symbol, market=market, desk=desk, **given)
+        ref = self.parts.runtime.spawn(PositionActor, parts)
+        self.begun(position_id, managed, ref)
+        return ref
+
+    def begun(self, position_id: str, managed: Managed, ref: Ref) -> None:
+        """This is the position's reference from now on."""
         managed.ref = ref
         self.watch(position_id, "PositionActor", ref)
-        return ref
 
     def publish_account(
         self, account: Account, *, epoch: int = 0, held: bool = False, reconciled: bool = False, detail: str = ""

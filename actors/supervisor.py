@@ -6,6 +6,7 @@ in a minute and it is quarantined: its stop is verified or placed, then it stand
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 import pykka
 import structlog
@@ -60,7 +61,7 @@ class SupervisorActor(pykka.ThreadingActor):
         super().__init__()
         self._roster = Roster(parts, self.actor_ref)
         self._admission = Admission(self._roster)
-        self._comebacks = Comebacks(self._roster)
+        self._comebacks = Comebacks(self._roster, arrived=self._on_all_recovered)
         self._casualties = Casualties(
             self._roster, recover=self._recover_alone, gone=self._on_gone, begin_anew=self._begin_anew
         )
@@ -92,10 +93,9 @@ class SupervisorActor(pykka.ThreadingActor):
             case OpeningEnded():
                 self._on_opening_ended(message)
             case Recovered():
-                self._on_recovered(message.position_id)
+                self._on_all_recovered((message.position_id,))
             case Arrived():
-                for position_id in message.arrivals.take():
-                    self._on_recovered(position_id)
+                self._on_all_recovered(message.arrivals.take())
             case Finished():
                 self._on_finished(message.position_id)
             case ActorFailed():
@@ -258,14 +258,16 @@ class SupervisorActor(pykka.ThreadingActor):
         self._recover(position_id, begin, accounts)
         self._comebacks.go_on()
 
-    def _on_recovered(self, position_id: str) -> None:
-        self._comebacks.ended(position_id)
-        managed = self._roster.managed.get(position_id)
-        if managed is None:
-            return
-        account = self._roster.accounts[managed.account]
-        account.recovering.discard(position_id)
-        self._resume_if_recovered(account)
+    def _on_all_recovered(self, names: Sequence[str]) -> None:
+        self._comebacks.all_ended(names)
+        concerned: dict[str, Account] = {}
+        for position_id in names:
+            managed = self._roster.managed.get(position_id)
+            if managed is not None:
+                account = concerned[managed.account] = self._roster.accounts[managed.account]
+                account.recovering.discard(position_id)
+        for account in concerned.values():
+            self._resume_if_recovered(account)
 
     def _resume_if_recovered(self, account: Account) -> None:
         """Prices flow once every position of the account is reconciled, so that none of them misses one."""

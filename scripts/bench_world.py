@@ -113,6 +113,12 @@ class Spawned:
         self.refs[ref.actor_urn] = ref
         return ref
 
+    def spawn_asleep(self, *words: Any) -> Ref:
+        """The same for one that is made for its first message."""
+        ref: Ref = self._runtime.spawn_asleep(*words)
+        self.refs[ref.actor_urn] = ref
+        return ref
+
     def alive(self) -> list[Ref]:
         """Those that live; the others are forgotten."""
         for urn, ref in list(self.refs.items()):

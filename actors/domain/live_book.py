@@ -25,6 +25,11 @@ class LiveBook(PriceBook):
             self.sequence = sequence
             self._hand_out(sequence)
 
+    def serial(self, key: str) -> int:
+        """The number of the latest registration under this name; 0 where there is none."""
+        registration = self._registrations.get(key)
+        return 0 if registration is None else registration.serial
+
     def here(self) -> int:
         """The present sequence, as a point: prices after it can be asked for from now on."""
         self._hand_out(self.sequence)

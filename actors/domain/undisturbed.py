@@ -75,14 +75,28 @@ def undisturbed(
     `held` is the size at the venue in the position's own direction; `looked_up` are the orders of its intents that have
     not ended, `listed` what is open in its slot, `trades` those since it was opened, all of the moment `at`.
     """
-    stop = _stop_at_rest(position)
-    if stop is None or position.terms != terms or held != position.remaining:
-        return None
-    if not _as_recorded(stop, looked_up, listed) or not _all_booked(position, trades):
-        return None
-    if _has_work(position, stop, at):
+    if not is_undisturbed(position, terms, at=at, held=held, looked_up=looked_up, listed=listed, trades=trades):
         return None
     return changed(position, {"latest": quote, "reconciling": False, "seen": seen})
+
+
+def is_undisturbed(
+    position: Position,
+    terms: Terms,
+    *,
+    at: Micros,
+    held: Decimal,
+    looked_up: Sequence[ToldOrder | None],
+    listed: Sequence[ToldOrder],
+    trades: Sequence[Trade],
+) -> bool:
+    """The same as a question."""
+    stop = _stop_at_rest(position)
+    if stop is None or (position.terms is not terms and position.terms != terms) or held != position.remaining:
+        return False
+    if not _as_recorded(stop, looked_up, listed) or not _all_booked(position, trades):
+        return False
+    return not _has_work(position, stop, at)
 
 
 def _stop_at_rest(position: Position) -> Intent | None:

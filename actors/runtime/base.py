@@ -75,6 +75,12 @@ class Runtime(Protocol):
     def spawn(self, actor_class: type[pykka.ThreadingActor], *args: Any, **kwargs: Any) -> Ref:
         """Start an actor on this runtime."""
 
+    def spawn_asleep(self, actor_class: type[pykka.ThreadingActor], make: Callable[[], tuple[Any, ...]]) -> Ref:
+        """An actor that need not be there before its first message: `make` has what its class is then made with.
+
+        May be made at once. `make` may be called on any thread, once, and must not depend on when it is called.
+        """
+
     def reply(self) -> Reply:
         """A fresh place for one answer."""
 

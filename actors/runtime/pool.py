@@ -29,12 +29,15 @@ from actors.runtime.hosting import hosted
 from actors.runtime.pool_future import PoolFuture
 from actors.runtime.pool_mailbox import (
     ADMITTED,
+    ASLEEP,
     ENDED,
     NEW,
     STARTED,
+    Asleep,
     Groundwork,
     Mailbox,
     Pooled,
+    PoolRef,
     Queue,
     TurnOver,
     Urns,
@@ -88,10 +91,26 @@ class PoolRuntime:
 
     def spawn(self, actor_class: type[pykka.ThreadingActor], *args: Any, **kwargs: Any) -> Ref:
         """Start an actor; what its `__init__` raises is raised here. `on_start` may still fail, in its first turn."""
+        if getattr(actor_class, "own_thread", False):
+            return self._own.spawn(actor_class, *args, **kwargs)
+        return self._class_of(actor_class).start(*args, **kwargs)
+
+    def spawn_asleep(self, actor_class: type[pykka.ThreadingActor], make: Callable[[], tuple[Any, ...]]) -> Ref:
+        """An actor that is made for its first message; of pings it hears nothing before. pykka's registry has it from
+        then on.
+        """
+        if getattr(actor_class, "own_thread", False):
+            return self._own.spawn_asleep(actor_class, make)
+        cls = self._class_of(actor_class)
+        mailbox = Mailbox(self._queue)
+        ref = PoolRef(cls, self._urns(), mailbox)
+        mailbox.actor = Asleep(cls, make, ref)
+        mailbox.phase = ASLEEP
+        return ref
+
+    def _class_of(self, actor_class: type[pykka.ThreadingActor]) -> type[pykka.ThreadingActor]:
         cls = self._classes.get(actor_class)
         if cls is None:
-            if getattr(actor_class, "own_thread", False):
-                return self._own.spawn(actor_class, *args, **kwargs)
             namespace = {
                 "_hosted_clock": self._clock,
                 "_pool": self,
@@ -100,7 +119,7 @@ class PoolRuntime:
                 "_create_future": staticmethod(PoolFuture),
             }
             cls = self._classes[actor_class] = hosted(actor_class, Pooled, namespace, Groundwork)
-        return cls.start(*args, **kwargs)
+        return cls
 
     def reply(self) -> PoolFuture:
         """A fresh place for one answer. Setting it twice raises queue.Full, as pykka's futures do."""
@@ -167,6 +186,13 @@ class PoolRuntime:
                     actor._actor_loop_setup()
                     actor._actor_loop_running()
                     self._end(mailbox, actor)
+                elif phase == ASLEEP:
+                    actor = self._wake(mailbox, actor)
+                    if actor is not None:
+                        mailbox.phase = STARTED
+                        actor._actor_loop_setup()
+                        actor._actor_loop_running()
+                        self._end(mailbox, actor)
                 elif phase == ENDED:
                     _answer_late(mailbox)
                 else:
@@ -184,6 +210,20 @@ class PoolRuntime:
             # Whoever still saw the claim has appended before: that message must not lie there until the next.
             if mailbox.waiting:
                 self._claim_again(mailbox)
+
+    def _wake(self, mailbox: Mailbox, asleep: Asleep) -> pykka.Actor | None:
+        """Make the actor that these messages are for; None where none of them needs one, or it cannot be made."""
+        if asleep.answer_pings(mailbox, self._clock):
+            return None
+        try:
+            return asleep.wake()
+        except BaseException as error:  # noqa: BLE001 - the thread would die; a dead actor is found by its next ping.
+            _log.error("pool.actor_not_made", actor=mailbox.actor, exc_info=error)
+            mailbox.set()
+            mailbox.actor = None
+            mailbox.phase = ENDED
+            self._release_waiting(mailbox)
+            return None
 
     def _claim_again(self, mailbox: Mailbox) -> None:
         mark = object()

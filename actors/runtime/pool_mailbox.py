@@ -20,7 +20,7 @@ import pykka
 # The mailbox's port is private to pykka; tests/contract holds every runtime to its documented behaviour.
 from pykka._envelope import Envelope
 
-from actors.runtime.base import Ping
+from actors.runtime.base import Clock, Ping, Pong, tell
 from actors.runtime.hosting import Hosted
 
 TURN_MESSAGES: Final = 64
@@ -30,8 +30,8 @@ TURN_MESSAGES: Final = 64
 _NOT_FOR_ON_RECEIVE = (Ping, tuple)
 
 # What a turn finds: an actor that is still being made; one whose `on_start` comes first; one that runs; one that has
-# ended, and asks that came in too late. Plain numbers: each turn compares them.
-NEW, ADMITTED, STARTED, ENDED = range(4)
+# ended, and asks that came in too late; one that is made for its first message. Plain numbers: each turn compares them.
+NEW, ADMITTED, STARTED, ENDED, ASLEEP = range(5)
 
 # Guards only the making of an event to wait on, which is rare.
 _making_event = threading.Lock()
@@ -107,7 +107,7 @@ class Mailbox:
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
-        self.actor: pykka.Actor | None = None
+        self.actor: pykka.Actor | Asleep | None = None
         self.phase: int = NEW
         self.waiting: list[Any] = []  # Envelopes of asks, and messages that were told as they are.
         self.taken = 0
@@ -194,10 +194,10 @@ class PoolRef(pykka.ActorRef[Any]):
     actor_inbox: Mailbox
 
     # pykka's constructor also makes a weak reference, for proxies; one is made here when somebody asks for it.
-    def __init__(self, actor: pykka.Actor) -> None:
-        self.actor_class = type(actor)
-        self.actor_urn = actor.actor_urn
-        self.actor_inbox = cast(Mailbox, actor.actor_inbox)
+    def __init__(self, actor_class: type[pykka.Actor], urn: str, mailbox: Mailbox) -> None:
+        self.actor_class = actor_class
+        self.actor_urn = urn
+        self.actor_inbox = mailbox
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]
@@ -207,7 +207,7 @@ class PoolRef(pykka.ActorRef[Any]):
     @property
     def _actor_weakref(self) -> Any:  # type: ignore[override]
         actor = self.actor_inbox.actor
-        return _nobody if actor is None else weakref.ref(actor)
+        return weakref.ref(actor) if isinstance(actor, pykka.Actor) else _nobody
 
     def tell(self, message: Any) -> None:
         """As pykka's. Raises pykka.ActorDeadError."""
@@ -237,6 +237,44 @@ def _nobody() -> None:
     return None
 
 
+class Asleep:
+    """What lies in a mailbox until its first message: how its actor is made then, with the name and reference it has.
+
+    A hundred thousand positions come back as these, and most of them for a long time.
+    """
+
+    __slots__ = ("_cls", "_make", "_ref")
+
+    def __init__(self, cls: type[pykka.ThreadingActor], make: Callable[[], tuple[Any, ...]], ref: PoolRef) -> None:
+        self._cls = cls
+        self._make = make
+        self._ref = ref
+
+    def answer_pings(self, mailbox: Mailbox, clock: Clock) -> bool:
+        """Answer pings without making it, as it would with nothing else to do; false where anything else waits."""
+        waiting = mailbox.waiting[:]
+        if not all(type(message) is Ping for message in waiting):
+            return False
+        for index, ping in enumerate(waiting, 1):
+            age = max(0.0, clock.monotonic() - ping.sent_at)
+            tell(ping.reply_to, Pong(self._ref.actor_urn, ping.sent_at, age, len(waiting) - index, 0))
+        del mailbox.waiting[: len(waiting)]
+        return True
+
+    def wake(self) -> pykka.Actor:
+        """Make it, and register it. What its `__init__` raises is raised here."""
+        cls: Any = self._cls
+        actor = cls.__new__(cls)
+        actor._pool_given = self._ref
+        # What calling the class does, with the reference given.
+        cls.__init__(actor, *self._make())
+        if actor.actor_ref is not self._ref:
+            raise TypeError(f"{cls.__name__} does not call super().__init__, and cannot be spawned asleep")
+        pykka.ActorRegistry.register(self._ref)
+        made: pykka.Actor = actor
+        return made
+
+
 class Groundwork(pykka.ThreadingActor):
     """The mixin below the actor's own class: its constructor is what `super().__init__()` reaches in place of pykka's.
 
@@ -244,14 +282,24 @@ class Groundwork(pykka.ThreadingActor):
     """
 
     _pool_urns: ClassVar[Any]
+    # The reference that it had while it was asleep.
+    _pool_given: PoolRef | None = None
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        given = self._pool_given
+        if given is not None:
+            del self._pool_given
+            self.actor_urn, self.actor_inbox = given.actor_urn, given.actor_inbox
+            self.actor_stopped = cast(threading.Event, given.actor_inbox)
+            given.actor_inbox.actor = self
+            self._actor_ref = given
+            return
         self.actor_urn = self._pool_urns()
         self.actor_inbox = mailbox = cast(Mailbox, self._create_actor_inbox())
         self.actor_stopped = cast(threading.Event, mailbox)
         # Its constructor may already ask for a proxy of itself.
         mailbox.actor = self
-        self._actor_ref = PoolRef(self)
+        self._actor_ref = PoolRef(type(self), self.actor_urn, mailbox)
 
 
 class Pooled(Hosted):

@@ -85,6 +85,10 @@ class Simulator:
             cls = self._classes[actor_class] = hosted(actor_class, Simulated, namespace)
         return cls.start(*args, **kwargs)
 
+    def spawn_asleep(self, actor_class: type[pykka.ThreadingActor], make: Callable[[], tuple[Any, ...]]) -> Ref:
+        """Start an actor. Nobody can tell by its messages whether it was there before the first."""
+        return self.spawn(actor_class, *make())
+
     def reply(self) -> SimulatedFuture:
         """A fresh place for one answer."""
         return self._future_class()

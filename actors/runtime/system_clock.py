@@ -41,7 +41,7 @@ class SystemClock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="timers", daemon=True)
                 self._thread.start()
-            elif self._timers.next_due() == due:
+            elif self._timers.is_first(timer):
                 self._changed.notify()
         return timer
 

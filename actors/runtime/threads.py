@@ -73,6 +73,10 @@ class ThreadRuntime:
             cls = self._classes[actor_class] = hosted(actor_class, _Threaded, namespace)
         return cls.start(*args, **kwargs)
 
+    def spawn_asleep(self, actor_class: type[pykka.ThreadingActor], make: Callable[[], tuple[Any, ...]]) -> Ref:
+        """Start an actor: its thread would have to wait for its first message anyway."""
+        return self.spawn(actor_class, *make())
+
     def reply(self) -> "pykka.ThreadingFuture[Any]":
         """A fresh place for one answer. Setting it twice raises queue.Full, as pykka's futures do."""
         return pykka.ThreadingFuture()

@@ -62,6 +62,10 @@ class Timers:
         heapq.heappush(self._heap, (due, self._sequence, timer))
         return timer
 
+    def is_first(self, timer: PendingTimer) -> bool:
+        """Whether this one is due before all others, those that nobody wants any more included."""
+        return self._heap[0][2] is timer
+
     def next_due(self) -> int | None:
         """When the next wanted timer is due; None when none waits."""
         while self._heap and not self._heap[0][2].wanted:

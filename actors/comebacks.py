@@ -21,7 +21,7 @@ from actors.managed import Managed
 from actors.resuming import slot_asked
 from actors.roster import Account, Roster
 from actors.runtime.base import Ref, tell
-from actors.sleeping import Berths
+from actors.sleeping import Berths, look_around_later
 from actors.survey import SlotSurveyed
 from actors.traffic import BeginRecovery, ComebacksDue, SlotsTaken, SlotTaken, Survey, Surveyed
 
@@ -33,11 +33,13 @@ TOGETHER_AT_MOST = 250
 _LOOK_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pending:
     position_id: str
     managed: Managed
     begin: BeginRecovery
+    # What its shard had stored of its symbol's prices when its slot was asked about.
+    tape: StoredTape | None = None
 
 
 class Comebacks:
@@ -120,12 +122,12 @@ class Comebacks:
             if accounts[asked[0].managed.account].epoch == asked[0].begin.epoch
         }
         self._surveyed[self._number] = group
-        slots = tuple(
-            slot_asked(pending.begin.position, self._tape(pending))
-            for pending in group
-            if pending.begin.position is not None
-        )
-        tell(account.gateway, Survey(number=self._number, slots=slots, reply_to=self._roster.supervisor))
+        slots = []
+        for pending in group:
+            pending.tape = self._tape(account, pending)
+            if pending.begin.position is not None:
+                slots.append(slot_asked(pending.begin.position, pending.tape))
+        tell(account.gateway, Survey(number=self._number, slots=tuple(slots), reply_to=self._roster.supervisor))
 
     def on_surveyed(self, message: Surveyed) -> None:
         """Each begins with what was found in its slot; their gateway hands them what it hears of it from now on."""
@@ -137,20 +139,27 @@ class Comebacks:
         berths = Berths(self._roster, account)
         taken: list[SlotTaken] = []
         arrived: list[str] = []
+        asleep: list[Ref] = []
+        quiet = self._roster.quiet
         with self._roster.watching_together():
             for pending in group:
                 name, managed, slot = pending.position_id, pending.managed, message.slots.get(pending.managed.symbol)
-                ref = None if slot is None else berths.lie_down(name, pending.begin, slot, self._tape(pending))
+                ref = None if slot is None else berths.lie_down(name, pending.begin, slot, pending.tape)
                 if ref is None:
                     ref = self._begin(pending, slot)
                 else:
                     self._roster.begun(name, managed, ref)
-                    self._tell_recovered(pending)
+                    if not quiet:
+                        self._tell_recovered(pending)
                     arrived.append(name)
+                    asleep.append(ref)
                 taken.append(SlotTaken(position_id=name, symbol=managed.symbol, ref=ref))
         if account.gateway is not None:
             tell(account.gateway, SlotsTaken(slots=tuple(taken)))
         if arrived:
+            if quiet:
+                self._roster.log.debug("actor.recovered", actors=arrived, epoch=account.epoch)
+            look_around_later(self._roster, arrived[0], tuple(asleep))
             self._arrived(arrived)
 
     def _outdated(self, pending: _Pending) -> bool:
@@ -166,14 +175,13 @@ class Comebacks:
             or account.epoch != pending.begin.epoch
         )
 
-    def _tape(self, pending: _Pending) -> StoredTape | None:
-        managed = pending.managed
-        account = self._roster.accounts[managed.account]
-        return pending.begin.tape or self._roster.feeds.stored_tape(account, managed.symbol)
+    def _tape(self, account: Account, pending: _Pending) -> StoredTape | None:
+        return pending.begin.tape or self._roster.feeds.stored_tape(account, pending.managed.symbol)
 
     def _begin(self, pending: _Pending, slot: SlotSurveyed | None = None) -> Ref:
         ref = self._roster.spawn_position(pending.position_id, pending.managed)
-        begin = changed(pending.begin, {"tape": self._tape(pending), "slot": slot, "arrivals": self._arrivals})
+        tape = self._tape(self._roster.accounts[pending.managed.account], pending)
+        begin = changed(pending.begin, {"tape": tape, "slot": slot, "arrivals": self._arrivals})
         tell(ref, begin)
         self._tell_recovered(pending)
         return ref

@@ -201,6 +201,24 @@ class Desk:
             missed = self._book.missed_since(max(seen, tape.after if tape is not None else 0), source)
             return (self._told if self._fresh else None), self._book.here(), missed
 
+    def come_back(self, shard: str, key: str, stored: int, seen: int, source: str) -> tuple[Quote | None, int, Missed]:
+        """As `saving` of a stored state that had seen `stored`, and `look` from `seen` on, of one moment. What has seen
+        that moment is about to be shown.
+        """
+        with self._lock:
+            book, tape = self._book, self.tapes.get(shard)
+            here = book.here()
+            if tape is not None:
+                points = tape.points.setdefault(key, [])
+                for point in (stored, seen, here):
+                    if not points or points[-1] != point:
+                        points.append(point)
+                if stored < here:
+                    # A copy that was made since does not answer for this one.
+                    tape.signature = ()
+                seen = max(seen, tape.after)
+            return (self._told if self._fresh else None), here, book.missed_since(seen, source)
+
     # -- durability ----------------------------------------------------------------------------------------------------
 
     def join(

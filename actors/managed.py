@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from actors.runtime.base import Ref
 
@@ -31,6 +32,10 @@ class ManagedPositions(MutableMapping[str, Managed]):
     def __getitem__(self, name: str) -> Managed:
         """One position. Raises KeyError."""
         return self._all[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """One position, or the default: asked many times of each, and looked for only once."""
+        return self._all.get(name, default)
 
     def __setitem__(self, name: str, managed: Managed) -> None:
         """Manage a position, or put another life of it in place of the former."""

@@ -250,9 +250,14 @@ class Roster:
             if managed.account in accounts and position_id not in stored:
                 del self.managed[position_id]
 
+    @property
+    def quiet(self) -> bool:
+        """Whether what happens to each is told only to who debugs."""
+        return len(self.managed) > LOGGED_ONE_BY_ONE
+
     def log_of_one(self) -> Callable[..., Any]:
         """How it is told what happens to one actor of many."""
-        if len(self.managed) <= LOGGED_ONE_BY_ONE:
+        if not self.quiet:
             write: Callable[..., Any] = self.log.info
             return write
         if self._quiet_log is None:
@@ -263,7 +268,8 @@ class Roster:
 
     def watch(self, name: str, kind: str, ref: Ref) -> None:
         """Let the health actor ping it."""
-        self.log_of_one()("actor.started", actor=name, kind=kind)
+        if self._gathered is None or not self.quiet:
+            self.log_of_one()("actor.started", actor=name, kind=kind)
         watch = Watch(name=name, kind=kind, ref=ref)
         if self._gathered is None:
             tell(self.parts.health, watch)
@@ -279,6 +285,8 @@ class Roster:
             yield
         finally:
             self._gathered = None
+            if self.quiet:
+                self.log.debug("actor.started", actors=[watch.name for watch in gathered])
             tell(self.parts.health, WatchAll(watches=tuple(gathered)))
 
     def stop(self, ref: Ref | None, name: str) -> None:

@@ -6,6 +6,7 @@ by a reference behind which its actor is made for the first message. All that ha
 would do with BeginRecovery (actors/resuming.py); whatever is not plainly so is left to it.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,12 +17,12 @@ from actors.domain.model import Position, Quote
 from actors.domain.plain import shared
 from actors.domain.price_late import passes_by
 from actors.domain.prices import _merged as merged
-from actors.domain.records import changed, maker
+from actors.domain.records import changed, maker, settle
 from actors.domain.tape import StoredTape
 from actors.domain.undisturbed import is_undisturbed
 from actors.domain.watch import Watch, catch_up, stop_source_of, watch_of
 from actors.position import PositionActor
-from actors.position_parts import LookAround, PositionParts, Rested, look_around_seconds
+from actors.position_parts import READS_A_SECOND, LookAround, PositionParts, Rested, look_around_seconds
 from actors.recovery import caught_up
 from actors.resuming import held_of
 from actors.roster import Account, Roster
@@ -31,6 +32,8 @@ from actors.traffic import BeginRecovery, PriceWoke
 
 _PARTS, _PUBLISHED = maker(PositionParts), maker(Published)
 _LOOK_AROUND = LookAround()
+# So many of those that lay down together look around at the same time.
+_LOOKS_TOGETHER = 10
 
 
 class _Waiting(NamedTuple):
@@ -55,6 +58,30 @@ class _Make:
         position, (market, desk) = self._rested.position, self._own
         parts = _PARTS(position_id=position.id, symbol=position.symbol, market=market, desk=desk, **self._given)
         return parts, self._rested
+
+
+@dataclass(frozen=True, slots=True)
+class LooksDue:
+    """A supervisor's reminder to itself: it is time for these to look around, a few after the other."""
+
+    refs: tuple[Ref, ...]
+    number: int
+
+
+def look_around_later(roster: Roster, name: str, refs: tuple[Ref, ...]) -> None:
+    """Remind those that lay down together; one reminder for each would cost as much as its registration."""
+    seconds = look_around_seconds(name, len(roster.parts.directory.positions))
+    roster.parts.runtime.clock.tell_after(seconds, roster.supervisor, LooksDue(refs, 0))
+
+
+def on_looks_due(roster: Roster, message: LooksDue) -> None:
+    """Let the next few look around: each wakes up for it, and reminds itself from then on."""
+    until = message.number + _LOOKS_TOGETHER
+    for ref in message.refs[message.number : until]:
+        tell(ref, _LOOK_AROUND)
+    if until < len(message.refs):
+        delay = _LOOKS_TOGETHER / READS_A_SECOND
+        roster.parts.runtime.clock.tell_after(delay, roster.supervisor, LooksDue(message.refs, until))
 
 
 class Berths:
@@ -87,15 +114,11 @@ class Berths:
             return None
         position, shown, watch = waiting
         rested = Rested(position, begin.version, begin.epoch, watch)
-        runtime = roster.parts.runtime
-        ref = runtime.spawn_asleep(PositionActor, _Make(self._given, (market, desk), rested))
+        ref = roster.parts.runtime.spawn_asleep(PositionActor, _Make(self._given, (market, desk), rested))
         serial, wake = desk.register(position_id, ref, watch, position.seen, shard=self._shard, epoch=account.epoch)
         if not serial:
             return None
         self._show(shown, begin)
-        # Nobody changes anything by hand at the speed of most venues; what somebody does is found all the same.
-        seconds = look_around_seconds(position_id, len(roster.parts.directory.positions))
-        runtime.clock.tell_after(seconds, ref, _LOOK_AROUND)
         if wake is not None:
             tell(ref, PriceWoke(wake=wake))
         return ref
@@ -117,23 +140,25 @@ class Berths:
             listed=slot.orders,
             trades=slot.trades,
         )
-        if not undisturbed or any(intent.retry_at is not None for intent in position.intents):
+        if not undisturbed or _tries_again(position):
             return None
-        desk.saving(self._shard, position.id, stored.seen)
         source = stop_source_of(position.plan.stop_source, position.side)
-        quote, sequence, missed = desk.look(self._shard, seen, source)
-        now = position if seen <= 0 else catch_up(position, missed)
+        quote, sequence, missed = desk.come_back(self._shard, position.id, stored.seen, seen, source)
+        nothing = seen <= 0 or (missed.low is None and missed.high is None)
+        now = position if nothing else catch_up(position, missed)
         watch = watch_of(now, at)
         latest = slot.quote if slot.quote is not None else Quote(at=slot.read_at)
         if quote is not None:
             if not passes_by(now, watch, quote):
                 return None
             latest = merged(latest, quote)
+        if now is position is stored:
+            # Nobody has seen it yet but who decoded it.
+            settle(stored, {"seen": sequence, "latest": latest})
+            return _Waiting(stored, stored, watch)
         waiting = changed(now, {"seen": sequence, "latest": latest})
         # Only what a crash would leave may be shown; what is shown asks the tape from there on.
         shown = waiting if now is position else changed(position, {"seen": seen, "latest": latest})
-        if shown.seen != stored.seen:
-            desk.saving(self._shard, position.id, shown.seen)
         return _Waiting(waiting, shown, watch)
 
     def _show(self, position: Position, begin: BeginRecovery) -> None:
@@ -146,3 +171,10 @@ class Berths:
             epoch=begin.epoch,
         )
         directory.lags.pop(position.id, None)
+
+
+def _tries_again(position: Position) -> bool:
+    for intent in position.intents:  # noqa: SIM110 - half the price of any()
+        if intent.retry_at is not None:
+            return True
+    return False

@@ -21,6 +21,7 @@ from actors.managed import Managed
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest, SlotQuestion
 from actors.roster import LOGGED_ONE_BY_ONE, Account, Roster, SupervisorParts
 from actors.runtime.base import tell
+from actors.sleeping import LooksDue, on_looks_due
 from actors.stored_tapes import taken_of
 from actors.traffic import (
     ActorFailed,
@@ -112,6 +113,8 @@ class SupervisorActor(pykka.ThreadingActor):
                 self._comebacks.on_surveyed(message)
             case ComebacksDue():
                 self._comebacks.look()
+            case LooksDue():
+                on_looks_due(self._roster, message)
             case DrainService():
                 self._drain(message)
             case _:
@@ -260,13 +263,10 @@ class SupervisorActor(pykka.ThreadingActor):
 
     def _on_all_recovered(self, names: Sequence[str]) -> None:
         self._comebacks.all_ended(names)
-        concerned: dict[str, Account] = {}
-        for position_id in names:
-            managed = self._roster.managed.get(position_id)
-            if managed is not None:
-                account = concerned[managed.account] = self._roster.accounts[managed.account]
-                account.recovering.discard(position_id)
-        for account in concerned.values():
+        found = map(self._roster.managed.get, names)
+        for name in dict.fromkeys(managed.account for managed in found if managed is not None):
+            account = self._roster.accounts[name]
+            account.recovering.difference_update(names)
             self._resume_if_recovered(account)
 
     def _resume_if_recovered(self, account: Account) -> None:

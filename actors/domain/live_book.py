@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from actors.domain.price_book import PriceBook
-from actors.domain.tape import SOURCES, Entry, StoredTape
+from actors.domain.tape import NOTHING, SOURCES, Entry, StoredTape
 from actors.domain.watch import Missed
+
+_NOTHING_MISSED = Missed()
 
 
 class LiveBook(PriceBook):
@@ -37,7 +39,10 @@ class LiveBook(PriceBook):
 
     def missed_since(self, point: int, source: str) -> Missed:
         """What a source did after a point."""
-        low, low_at, high, high_at = self._by_name[source].tape.since(point)
+        extremes = self._by_name[source].tape.since(point)
+        if extremes is NOTHING:
+            return _NOTHING_MISSED
+        low, low_at, high, high_at = extremes
         return Missed(low=low, low_at=low_at, high=high, high_at=high_at)
 
     @property

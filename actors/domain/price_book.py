@@ -229,9 +229,9 @@ class PriceBook:
                 field.look()
 
     def _arm(self, registration: Registration, peak: Decimal | None) -> None:
-        watch, side = registration.watch, registration.watch.side
+        watch = registration.watch
+        side, stop = watch.side, watch.stop
         stops, targets = self._stops(watch), self._targets(watch)
-        stop = watch.stop
         if peak is not None and not stops.trails(side).add(registration, peak):
             trailing = watch.trailing_stop(peak)
             stop = trailing if stop is None or side.sign * (trailing - stop) > 0 else stop

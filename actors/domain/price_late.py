@@ -77,7 +77,15 @@ def passes_by(position: Position, watch: Watch, quote: Quote) -> bool:
             return False
         if position.peak_price is not None and better(side, price, position.peak_price):
             return False
-    return not Follower(watch).matches(quote)
+    if watch.peak is not None or watch.peak_from is not None:
+        return not Follower(watch).matches(quote)
+    # The same for one without a trail.
+    if watch.deadline is not None and quote.at >= watch.deadline:
+        return False
+    if price is not None and watch.stop is not None and crossed(side, price, watch.stop):
+        return False
+    reach = quote.price(watch.targets_source, side)
+    return reach is None or watch.target is None or not reached(side, reach, watch.target)
 
 
 def running_peak(watch: Watch, extremes: Extremes) -> Decimal | None:

@@ -89,9 +89,11 @@ class Levels:
             self._heap = [entry for entry in self._heap if entry[2].alive]
             heapify(self._heap)
             self._dead = 0
-        heappush(self._heap, (self._key(level), registration.serial, registration))
+        heap = self._heap
+        heappush(heap, (level if self._upward else level.copy_negate(), registration.serial, registration))
         self._live += 1
-        self.nearest = self._key(self._heap[0][0])
+        first = heap[0][0]
+        self.nearest = first if self._upward else first.copy_negate()
 
     def remove(self) -> None:
         """One of them has died."""

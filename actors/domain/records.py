@@ -36,6 +36,12 @@ def changed(record: R, values: Mapping[str, Any]) -> R:
     return found
 
 
+def settle(record: Any, values: Mapping[str, Any]) -> None:
+    """Give a record other values in some fields, in its place: for one that was just made and that nobody else has."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
 def drafting(kind: type) -> tuple[type, Make]:
     """The unguarded twin of a kind of record, and what fills one in: it takes a draft and every field in its order.
 

@@ -101,10 +101,10 @@ class Tape:
 
 
 def _since(lows: list[Entry], highs: list[Entry], sequence: int) -> Extremes:
+    if not lows or not highs or lows[-1][2] <= sequence or highs[-1][2] <= sequence:
+        return NOTHING
     low = bisect_right(lows, sequence, key=_SEQUENCE)
     high = bisect_right(highs, sequence, key=_SEQUENCE)
-    if low == len(lows) or high == len(highs):
-        return NOTHING
     return lows[low][0], lows[low][1], highs[high][0], highs[high][1]
 
 

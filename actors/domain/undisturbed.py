@@ -161,6 +161,13 @@ def _all_booked(position: Position, trades: Sequence[Trade]) -> bool:
     return True
 
 
+def _closed_in_software(position: Position) -> bool:
+    for target in position.targets:  # noqa: SIM110 - asked of each that comes back, and this is half the price of any()
+        if target.software:
+            return True
+    return False
+
+
 def _has_work(position: Position, stop: Intent, at: Micros) -> bool:
     """Whether the rules might have anything to do for it, whatever was found."""
     phase = position.phase
@@ -174,7 +181,7 @@ def _has_work(position: Position, stop: Intent, at: Micros) -> bool:
         or (position.residents_replaced_below > 0 and _former_owners_stop(position) is not None)
         or position.plan.time_limit_seconds is not None
         or may_rest(position.plan)
-        or any(target.software for target in position.targets)
+        or _closed_in_software(position)
         or position.remaining < position.instrument.minimum_quantity
         or (phase is Phase.RUNNER) is not _is_runner(position)
         or _move_due(position, stop, at)

@@ -16,6 +16,7 @@ from actors.domain.model import (
     Intent,
     IntentStatus,
     Micros,
+    OrderKind,
     Phase,
     Position,
     Quote,
@@ -32,7 +33,7 @@ from actors.domain.prices import (
     waits_for_its_fill,
     watching,
 )
-from actors.domain.records import changed
+from actors.domain.records import builder, changed
 from actors.domain.step import Step
 from actors.domain.words import Source
 
@@ -42,6 +43,14 @@ _MOVED_BY_PRICES = ("mae", "mfe", "peak_price", "peak_at", "stop_price", "stop_r
 _HAIR = Decimal("1e-20")
 
 _LOWEST, _HIGHEST = Decimal("-Infinity"), Decimal("Infinity")
+
+# What a source means for each side: an exit would trade at the bid or the ask.
+_FIELDS = {
+    side: {Source.MARK: "mark", Source.LAST: "last", Source.BID_ASK: traded}
+    for side, traded in ((Side.LONG, "bid"), (Side.SHORT, "ask"))
+}
+
+_Trail = tuple[Decimal | None, Decimal | None, Decimal | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +80,10 @@ class Watch:
         return peak - self.side.sign * (gap or Decimal(0))
 
 
+# Made for each position that comes back, and whenever something happened to one.
+_WATCH = builder(Watch)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
     """The extremes of the stop's source in the prices a position was not told, each with the time it was first there.
@@ -87,9 +100,7 @@ class Missed:
 
 def stop_source_of(source: Source, side: Side) -> str:
     """The field of a quote that a source means for this side: an exit would trade at the bid or the ask."""
-    if source is Source.BID_ASK:
-        return "bid" if side is Side.LONG else "ask"
-    return source.value
+    return _FIELDS[side][source]
 
 
 def catch_up(position: Position, missed: Missed, seen: int | None = None) -> Position:
@@ -123,20 +134,19 @@ def only_extremes(before: Position | None, after: Position) -> bool:
 
 def watch_of(position: Position, at: Micros) -> Watch:
     """What the position waits for, after the event of time `at` has been applied to it."""
-    plan, side = position.plan, position.side
-    found: dict[str, Decimal | None] = {}
-    if watching(position) and not position.reconciling:
-        found["stop"] = position.stop_price
-        found["target"] = _nearest_target(position, at)
+    plan = position.plan
+    stop = target = peak = percent = gap = peak_from = None
+    held = watching(position)
+    if held and not position.reconciling:
+        stop, target = position.stop_price, _nearest_target(position, at)
         if position.trailing_stop_active and position.trail is not None and position.peak_price is not None:
-            found |= _trail_of(position, position.trail, position.peak_price)
-    return Watch(
-        side=side,
-        stop_source=plan.stop_source,
-        targets_source=plan.targets_source,
-        deadline=_deadline(position, at),
-        **found,
+            peak = position.peak_price
+            percent, gap, peak_from = _trail_of(position, position.trail, peak)
+    deadline = _deadline(position, at, held=held)
+    watch: Watch = _WATCH(
+        (position.side, plan.stop_source, plan.targets_source, stop, target, peak, percent, gap, peak_from, deadline)
     )
+    return watch
 
 
 # -- levels ------------------------------------------------------------------------------------------------------------
@@ -157,7 +167,9 @@ def _nearest_target(position: Position, at: Micros) -> Decimal | None:
         states = {target.number: target for target in position.targets}
         for planned in position.plan.targets:
             target = states[planned.number]
-            if not target.hit and target.price is not None and not waits_for_its_fill(position, planned, target):
+            if target.hit or target.price is None:
+                continue
+            if planned.order is OrderKind.MARKET or not waits_for_its_fill(position, planned, target):
                 levels.append(target.price)
     for intent in position.intents:
         if intent.status is IntentStatus.PLANNED and intent.level is not None and not in_bound(position, intent):
@@ -165,6 +177,8 @@ def _nearest_target(position: Position, at: Micros) -> Decimal | None:
             levels.append(intent.level - side.sign * slack)
     if not levels:
         return None
+    if len(levels) == 1:
+        return levels[0]
     return min(levels) if side is Side.LONG else max(levels)
 
 
@@ -177,9 +191,10 @@ def _has_come_closer(position: Position, at: Micros) -> bool:
     return step.now is not position
 
 
-def _trail_of(position: Position, trail: Distance, peak: Decimal) -> dict[str, Decimal | None]:
-    """The armed trail, and the peak from which it must be looked at again: its stop at rest is due to move, or its
-    clamps change what the distance is; from any, where an amendment has put the stop behind the trail's own.
+def _trail_of(position: Position, trail: Distance, peak: Decimal) -> _Trail:
+    """The armed trail (its percent or its gap), and the peak from which it must be looked at again: its stop at rest is
+    due to move, or its clamps change what the distance is; from any, where an amendment has put the stop behind the
+    trail's own.
     """
     side, atr = position.side, position.plan.atr
     gap = distance_at(trail, peak, atr)
@@ -195,12 +210,8 @@ def _trail_of(position: Position, trail: Distance, peak: Decimal) -> dict[str, D
         clamps = [clamp for clamp in (trail.min_percent, trail.max_percent) if clamp]
         from_here += [_early(side, plain * HUNDRED / clamp) for clamp in clamps]
     ahead = [price for price in from_here if price is not None and (reached(side, price, peak))]
-    return {
-        "peak": peak,
-        "trail_percent": percent,
-        "trail_gap": None if percent is not None else gap,
-        "peak_from": _peak_from(position, trailing_stop(side, trail, peak, atr), ahead),
-    }
+    nearest = _peak_from(position, trailing_stop(side, trail, peak, atr), ahead)
+    return percent, None if percent is not None else gap, nearest
 
 
 def _peak_from(position: Position, stop: Decimal, ahead: list[Decimal]) -> Decimal | None:
@@ -247,34 +258,39 @@ def _resting_stop(position: Position) -> Intent | None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
-def _deadline(position: Position, at: Micros) -> Micros | None:
-    """When the first price after this one changes something by its time alone."""
-    if position.phase in (Phase.CLOSED, Phase.QUARANTINED):
+def _deadline(position: Position, at: Micros, *, held: bool) -> Micros | None:
+    """When the first price after this one changes something by its time alone; `held`: prices decide something."""
+    if position.phase is Phase.CLOSED or position.phase is Phase.QUARANTINED:
         return None
-    moments = [
-        intent.retry_at
-        for intent in position.intents
-        if intent.retry_at is not None
-        and intent.retry_at > at
-        and intent.status in (IntentStatus.PLANNED, IntentStatus.REFUSED)
-    ]
-    if position.entered_at is not None and watching(position):
-        hit = {target.number for target in position.targets if target.hit}
-        steps = [step for planned in position.plan.targets if planned.number not in hit for step in planned.at[1:]]
-        moments += [moment for step in steps if (moment := _after(position.entered_at, step.after_seconds)) > at]
+    moments: list[Micros] = []
+    for intent in position.intents:
+        retry_at = intent.retry_at
+        if retry_at is not None and retry_at > at and intent.status in (IntentStatus.PLANNED, IntentStatus.REFUSED):
+            moments.append(retry_at)
+    if held and position.entered_at is not None:
+        if has_steps(position.plan):
+            hit = {target.number for target in position.targets if target.hit}
+            steps = [step for planned in position.plan.targets if planned.number not in hit for step in planned.at[1:]]
+            moments += [moment for step in steps if (moment := _after(position.entered_at, step.after_seconds)) > at]
         if position.plan.time_limit_seconds is not None:
             # Also one that has passed: it waits, for this moment only, for a target that the same price has passed.
             moments.append(_after(position.entered_at, position.plan.time_limit_seconds))
         moved_at, interval = position.resident_moved_at, position.terms.resident_interval_seconds
-        if moved_at is not None and (moment := _after(moved_at, interval)) > at and _has_moved(position):
+        if moved_at is not None and _has_moved(position) and (moment := _after(moved_at, interval)) > at:
             moments.append(moment)
-    return min(moments, default=None)
+    return min(moments) if moments else None
 
 
 def _has_moved(position: Position) -> bool:
     """Whether the trail has already gone far enough for its stop at rest to follow, once its interval is over."""
-    due = _due_levels(position)
-    return position.stop_price is not None and any(reached(position.side, position.stop_price, level) for level in due)
+    stop = position.stop_price
+    if stop is None:
+        return False
+    newest = _resting_stop(position)
+    if newest is None or (newest.trigger_price == stop and position.instrument.tick_size > 0):
+        # It rests where it should be.
+        return False
+    return any(reached(position.side, stop, level) for level in _due_levels(position))
 
 
 def _after(moment: Micros, seconds: Decimal) -> Micros:

@@ -11,6 +11,7 @@ import pytest
 import actors.comebacks
 from actors.domain.model import OrderKind, OrderSide, Position
 from actors.domain.plans import parse_plan
+from actors.position_parts import LookAround
 from actors.traffic import LookUpOrder, ReadSlot, Survey
 from tests.simulation.house import OTHER, SYMBOL, Keeper
 
@@ -205,4 +206,27 @@ def test_the_bound_holds_for_surveys_too(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(actors.comebacks, "AT_ONCE", at_once)
     keeper = two(tmp_path)
     keeper.start()
+    unchanged(keeper)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_those_that_have_nothing_to_do_are_told_nothing(tmp_path: Path, seed: int) -> None:
+    """Their actors need not be there before a price, a report or a person concerns them."""
+    keeper = two(tmp_path, seed)
+    told: list[tuple[str, object]] = []
+
+    def note(actor: pykka.Actor, message: Any) -> None:
+        if type(actor).__name__ == "PositionActor" and message is not None:
+            told.append((actor.parts.position_id, message))  # type: ignore[attr-defined]
+
+    keeper.simulator.before_turn = note
+    keeper.start()
+    keeper.run(5)
+    assert told == []
+    for name in ("p1", "p2"):
+        assert keeper.position(name).protected
+        assert not keeper.position(name).reconciling
+    keeper.run(40)
+    assert {name for name, message in told if isinstance(message, LookAround)} == {"p1", "p2"}
+    keeper.simulator.before_turn = None
     unchanged(keeper)

@@ -2,7 +2,8 @@
 
 Redis and the exchange's ledger are filled once. Then fresh processes come up on them, one after another, as after a
 kill -9: each first reads and decodes (MGET by the thousand, MessagePack, `schema.load`), then boots until every account
-is reconciled and its prices flow. Also what bench_memory measures: the resident memory of such a process.
+is reconciled and its prices flow. Also what bench_memory measures: the resident memory of such a process, once every
+position's actor has been made.
 """
 
 import gc
@@ -18,11 +19,17 @@ import redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from actors.domain.model import Quote
+from actors.domain.price_book import Wake
 from actors.domain.schema import load
+from actors.domain.watch import Missed
+from actors.position import PositionActor
+from actors.runtime.base import tell
+from actors.traffic import PriceWoke
 from persistence.codec import decode_snapshot
 from scripts.bench_row import Bench, Result, Row, check, idle_again, median, number, rss_bytes, times, wait_until
 from scripts.bench_states import Copies, Layout, open_position
-from scripts.bench_world import world
+from scripts.bench_world import World, world
 
 POSITIONS = 100_000
 SYMBOLS = 100
@@ -57,6 +64,17 @@ def decode_all(url: str, layout: Layout) -> int:
     return count
 
 
+def wake_everybody(built: World) -> None:
+    """Have every position's actor made, as after some hours: memory is not measured of those that sleep.
+
+    Each is told of a price that an earlier registration of it waited for, which changes nothing.
+    """
+    wake = Wake(key="", serial=-1, quote=Quote(at=0), tick=0, missed=Missed())
+    for ref in built.runtime.alive():
+        if issubclass(ref.actor_class, PositionActor):
+            tell(ref, PriceWoke(wake=wake))
+
+
 def measure(folder: Path, layout: Layout, *, decode: bool, seeded: bool) -> dict[str, Any]:
     """In this process: decode alone, then boot."""
     gc.collect()
@@ -82,6 +100,7 @@ def measure(folder: Path, layout: Layout, *, decode: bool, seeded: bool) -> dict
         wait_until(lambda: all(each.protected for each in built.positions().values()), "every position's stop")
         found["saves"] = sum(count for count, _ in built.saves)
         del positions
+        wake_everybody(built)
         idle_again()
         gc.collect()
         found["rss"] = rss_bytes()

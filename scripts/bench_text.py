@@ -77,16 +77,19 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "A fresh process on what a killed one left, from `boot` until every account is reconciled with the "
         "exchange (each order looked up, each slot read) and prices flow; against reading and decoding the same "
         "snapshots to positions, and nothing else. One survey asks about up to 250 slots of an account; a position "
-        "that is as it was recorded goes on in one turn and saves nothing. Fewer accounts with more symbols, or the "
-        "other way round, move it a little: gateways and markets are started too. The limit is the interpreter: "
-        "beside the decoding, which is in both figures, an actor, its registration at the book, the exchange's answer "
-        "and the comparison with the record are made for each position. An actor that is made only once something "
-        "concerns its position would be the next step.",
+        "that is as it was recorded goes on without a message and saves nothing, and its actor is made only once "
+        "something concerns it: a price, a report, a person, or its turn to look around, which comes to each of a "
+        "hundred thousand within half an hour. Fewer accounts with more symbols, or the other way round, move it a "
+        "little: gateways and markets are started too. The limit is the interpreter: beside the decoding, which is in "
+        "both figures, of each position the exchange's answer is read from its ledger (in this same process) and made "
+        "into orders, trades and sizes, compared with the record, what it waits for is worked out and registered at "
+        "the book, and it is entered with its account, its gateway, the health actor and the directory.",
     ),
     "memory": (
         "Memory of a position",
-        "Resident memory of such a process after the boot, less that before any account was there, divided by the "
-        "positions: actors, states, published values, registrations, and all accounts, gateways and markets.",
+        "Resident memory of such a process after the boot, once the actor of every position has been made, less that "
+        "before any account was there, divided by the positions: actors, states, published values, registrations, and "
+        "all accounts, gateways and markets.",
     ),
     "stop": (
         "A stop in the middle of a burst",

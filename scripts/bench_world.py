@@ -32,7 +32,7 @@ class World:
 
     folder: Path
     layout: Layout
-    runtime: Runtime
+    runtime: "Spawned"
     redis: Any
     store: Store
     exchange: BenchExchange

@@ -131,11 +131,12 @@ class Comebacks:
 
     def on_surveyed(self, message: Surveyed) -> None:
         """Each begins with what was found in its slot; their gateway hands them what it hears of it from now on."""
-        group = [pending for pending in self._surveyed.pop(message.number, ()) if not self._outdated(pending)]
-        if not group:
+        group = self._surveyed.pop(message.number, [])
+        # They are of one account, and of one life of it.
+        if not group or self._past(group[0]):
             return
-        # They are of one account.
         account = self._roster.accounts[group[0].managed.account]
+        group = [pending for pending in group if not self._replaced(pending)]
         berths = Berths(self._roster, account)
         taken: list[SlotTaken] = []
         arrived: list[str] = []
@@ -164,15 +165,18 @@ class Comebacks:
 
     def _outdated(self, pending: _Pending) -> bool:
         """Whether its shard was lost meanwhile, or was taken again: another one is for that life then."""
-        roster, managed = self._roster, pending.managed
-        account = roster.accounts[managed.account]
-        other = roster.managed.get(pending.position_id) is not managed or managed.ref is not None
+        return self._past(pending) or self._replaced(pending)
+
+    def _past(self, pending: _Pending) -> bool:
+        account = self._roster.accounts[pending.managed.account]
+        return self._roster.draining or not account.started or account.epoch != pending.begin.epoch
+
+    def _replaced(self, pending: _Pending) -> bool:
+        managed = pending.managed
         return (
-            other
+            managed.ref is not None
             or managed.quarantined
-            or roster.draining
-            or not account.started
-            or account.epoch != pending.begin.epoch
+            or self._roster.managed.get(pending.position_id) is not managed
         )
 
     def _tape(self, account: Account, pending: _Pending) -> StoredTape | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from actors.domain.advance import advance
 from actors.domain.model import ZERO, Micros, Position, Quote
-from actors.domain.records import changed
+from actors.domain.records import builder, changed
 from actors.domain.tape import StoredTape
 from actors.domain.undisturbed import undisturbed
 from actors.opening import terms_of
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from actors.position import PositionActor
 
 
+# One for each position that is loaded.
+_ASKED = builder(SlotAsked)
+
+
 def slot_asked(position: Position, tape: StoredTape | None) -> SlotAsked:
     """What a survey is to find out about a stored position's slot."""
     plan = position.plan
     stops, targets = plan.stop_source, plan.targets_source
-    orders = [(intent.client_order_id, intent.kind) for intent in position.intents if not intent.ended]
-    return SlotAsked(
-        symbol=position.symbol,
-        trades_since=position.opened_at,
-        orders=tuple(orders),
-        sources=(stops,) if stops is targets else (stops, targets),
-        candles_since=saved_at(position, tape),
-    )
+    orders = tuple([(intent.client_order_id, intent.kind) for intent in position.intents if not intent.ended])
+    sources = (stops,) if stops is targets else (stops, targets)
+    asked: SlotAsked = _ASKED((position.symbol, position.opened_at, orders, sources, saved_at(position, tape)))
+    return asked
 
 
 def resume(actor: "PositionActor", message: BeginRecovery) -> bool:

@@ -15,7 +15,7 @@ from actors.admission import Admission
 from actors.arrivals import Arrived
 from actors.casualties import Casualties
 from actors.comebacks import Comebacks
-from actors.domain.records import changed
+from actors.domain.records import maker, settle
 from actors.domain.schema import SCHEMA, load
 from actors.managed import Managed
 from actors.messages import AmendRequest, CloseRequest, DrainService, OpenRequest, SlotQuestion
@@ -50,6 +50,10 @@ from persistence.messages import (
 LONGEST_RETRY_SECONDS = 5.0
 # How long all positions of an account may take to be reconciled before the prices of the others go on without them.
 RECOVERY_SECONDS = 60.0
+
+
+# Made for each position that is loaded.
+_BEGIN = maker(BeginRecovery)
 
 
 class SupervisorActor(pykka.ThreadingActor):
@@ -180,7 +184,7 @@ class SupervisorActor(pykka.ThreadingActor):
         for snapshot in message.loaded.snapshots:
             spill = message.spills.get(snapshot.position_id)
             schema = message.spill_schemas.get(snapshot.position_id, snapshot.schema)
-            begin = BeginRecovery(
+            begin = _BEGIN(
                 state=snapshot.state if spill is None else spill,
                 schema=snapshot.schema if spill is None else schema,
                 version=snapshot.version,
@@ -227,7 +231,10 @@ class SupervisorActor(pykka.ThreadingActor):
         self._resume(account)
 
     def _recover(self, position_id: str, begin: BeginRecovery, accounts: set[str]) -> None:
-        """Spawn the actor of one stored position; what cannot be read is quarantined, and nothing else is touched."""
+        """Spawn the actor of one stored position; what cannot be read is quarantined, and nothing else is touched.
+
+        `begin` was made for this, and is nobody else's.
+        """
         try:
             position = load(begin.state, begin.schema)
             if position.id != position_id:
@@ -255,7 +262,8 @@ class SupervisorActor(pykka.ThreadingActor):
         settings, now = account.settings, self._roster.parts.runtime.clock.monotonic()
         account.late_until[position.symbol] = now + settings.request_expiry_seconds + settings.clock_skew_seconds
         # The decoded state is handed on instead of the stored one, which is larger.
-        self._comebacks.add(position_id, managed, changed(begin, {"position": position, "state": {}}))
+        settle(begin, {"position": position, "state": {}})
+        self._comebacks.add(position_id, managed, begin)
 
     def _recover_alone(self, position_id: str, begin: BeginRecovery, accounts: set[str]) -> None:
         self._recover(position_id, begin, accounts)
@@ -263,8 +271,8 @@ class SupervisorActor(pykka.ThreadingActor):
 
     def _on_all_recovered(self, names: Sequence[str]) -> None:
         self._comebacks.all_ended(names)
-        found = map(self._roster.managed.get, names)
-        for name in dict.fromkeys(managed.account for managed in found if managed is not None):
+        found = [managed.account for managed in map(self._roster.managed.get, names) if managed is not None]
+        for name in dict.fromkeys(found):
             account = self._roster.accounts[name]
             account.recovering.difference_update(names)
             self._resume_if_recovered(account)

@@ -6,6 +6,7 @@ What is told of a slot is what the single reads would tell in the same snapshot 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from actors.domain.events import OrderState, Trade
@@ -36,6 +37,9 @@ _KINDS: Mapping[str, OrderKind] = {kind.value: kind for kind in OrderKind}
 _SIDES: Mapping[str, OrderSide] = {side.value: side for side in OrderSide}
 # Thousands of each are made in a row.
 _SLOT, _VENUE_ORDER, _TRADE_MADE = maker(SlotSurveyed), maker(VenueOrder), maker(Trade)
+_POSITION = maker(VenuePosition)
+# Most quantities, prices and fees of an account are those of another row too.
+_decimal = lru_cache(maxsize=4_096)(Decimal)
 _NONE_SINCE = {source: CandlesRead(source=source, candles=(), complete=True) for source in Source}
 
 
@@ -98,28 +102,33 @@ def _candles(tables: PaperTables, read_candles: ReadCandles, slot: SlotAsked) ->
 
 
 def _position(symbol: str, quantity: str, entry_price: str) -> VenuePosition:
-    held = Decimal(quantity)
-    side = Side.LONG if held > 0 else Side.SHORT
-    return VenuePosition(symbol=symbol, side=side, quantity=abs(held), entry_price=Decimal(entry_price))
+    held = _decimal(quantity)
+    position: VenuePosition = _POSITION(
+        symbol=symbol,
+        side=Side.LONG if held > 0 else Side.SHORT,
+        quantity=abs(held),
+        entry_price=_decimal(entry_price),
+    )
+    return position
 
 
 def _open_order(tables: PaperTables, row: Sequence[Any]) -> VenueOrder:
     number, symbol, order_id, kind, side, quantity, filled, reduce_only, trigger, at, limit, wide = row
-    done = Decimal(filled)
+    done = _decimal(filled)
     order: VenueOrder = _VENUE_ORDER(
         client_order_id=order_id,
         venue_order_id=str(number),
         symbol=symbol,
         kind=_KINDS[kind],
         side=_SIDES[side],
-        quantity=Decimal(quantity),
+        quantity=_decimal(quantity),
         filled=done,
         state=OrderState.OPEN,
         reduce_only=bool(reduce_only),
-        trigger_price=None if trigger is None else Decimal(trigger),
+        trigger_price=None if trigger is None else _decimal(trigger),
         trades=tables.trades_of(number) if done else (),
         updated_at=at,
-        limit_price=None if limit is None else Decimal(limit),
+        limit_price=None if limit is None else _decimal(limit),
         position_wide=bool(wide),
     )
     return order
@@ -132,9 +141,9 @@ def _trade(row: Sequence[Any]) -> Trade:
         client_order_id=order_id,
         symbol=symbol,
         side=_SIDES[side],
-        quantity=Decimal(quantity),
-        price=Decimal(price),
-        fee=Decimal(fee),
+        quantity=_decimal(quantity),
+        price=_decimal(price),
+        fee=_decimal(fee),
         at=at,
         cause=cause,
     )

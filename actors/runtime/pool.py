@@ -181,18 +181,8 @@ class PoolRuntime:
                     actor._actor_loop_running()
                     # It stopped: otherwise its mailbox has ended the turn.
                     self._end(mailbox, actor)
-                elif phase == ADMITTED:
-                    mailbox.phase = STARTED
-                    actor._actor_loop_setup()
-                    actor._actor_loop_running()
-                    self._end(mailbox, actor)
-                elif phase == ASLEEP:
-                    actor = self._wake(mailbox, actor)
-                    if actor is not None:
-                        mailbox.phase = STARTED
-                        actor._actor_loop_setup()
-                        actor._actor_loop_running()
-                        self._end(mailbox, actor)
+                elif phase in (ADMITTED, ASLEEP):
+                    self._first_turn(mailbox, actor)
                 elif phase == ENDED:
                     _answer_late(mailbox)
                 else:
@@ -201,7 +191,7 @@ class PoolRuntime:
             except TurnOver:
                 pass
             except BaseException as error:  # noqa: BLE001 - pykka's thread would die, and leave an actor that never answers.
-                self._end_by(mailbox, actor, error)
+                self._end_by(mailbox, mailbox.actor or actor, error)
             mailbox.forget_taken()
             if mailbox.waiting:
                 give_back(mailbox)
@@ -210,6 +200,15 @@ class PoolRuntime:
             # Whoever still saw the claim has appended before: that message must not lie there until the next.
             if mailbox.waiting:
                 self._claim_again(mailbox)
+
+    def _first_turn(self, mailbox: Mailbox, actor: Any) -> None:
+        if mailbox.phase == ASLEEP:
+            actor = self._wake(mailbox, actor)
+        if actor is not None:
+            mailbox.phase = STARTED
+            actor._actor_loop_setup()
+            actor._actor_loop_running()
+            self._end(mailbox, actor)
 
     def _wake(self, mailbox: Mailbox, asleep: Asleep) -> pykka.Actor | None:
         """Make the actor that these messages are for; None where none of them needs one, or it cannot be made."""
@@ -251,7 +250,7 @@ class PoolRuntime:
         mailbox.phase = ENDED
         self._release_waiting(mailbox)
 
-    def _end_by(self, mailbox: Mailbox, actor: pykka.Actor, error: BaseException) -> None:
+    def _end_by(self, mailbox: Mailbox, actor: Any, error: BaseException) -> None:
         _log.error("pool.actor_lost", actor=str(actor), exc_info=error)
         pykka.ActorRegistry.unregister(actor.actor_ref)
         actor.actor_stopped.set()

@@ -170,7 +170,7 @@ class Berths:
             version=begin.version,
             epoch=begin.epoch,
         )
-        directory.lags.pop(position.id, None)
+        directory.lagging(position.id, 0)
 
 
 def _tries_again(position: Position) -> bool:

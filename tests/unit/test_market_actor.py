@@ -11,7 +11,8 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from actors.directory import Directory
+from actors.desk import Desk
+from actors.directory import Directory, FeedStatus
 from actors.domain.model import Quote
 from actors.market import MarketActor, MarketParts, trusted
 from actors.runtime.base import Ref, tell
@@ -313,3 +314,15 @@ def test_a_market_that_fails_is_reported(bench: Bench) -> None:
     bench.run()
     (failure,) = bench.supervisor
     assert (failure.name, failure.kind) == (f"market:paper:{SYMBOL}", "MarketActor")
+
+
+def test_a_market_whose_account_has_begun_anew_shows_no_price_any_more() -> None:
+    """What it was told late is older than what its successor shows, and nobody plays it."""
+    bench = Bench(Simulator(seed=1))
+    name = ("paper", SYMBOL)
+    bench.directory.desks[name] = Desk()
+    bench.directory.feeds[name] = shown = FeedStatus(
+        account="paper", symbol=SYMBOL, quote=quote(61000, at=9), fresh=True, settled=True, updated_at=9
+    )
+    bench.price(price=60000)
+    assert bench.directory.feeds[name] is shown

@@ -209,10 +209,8 @@ class Desk:
             book, tape = self._book, self.tapes.get(shard)
             here = book.here()
             if tape is not None:
-                points = tape.points.setdefault(key, [])
                 for point in (stored, seen, here):
-                    if not points or points[-1] != point:
-                        points.append(point)
+                    tape.ask(key, point)
                 if stored < here:
                     # A copy that was made since does not answer for this one.
                     tape.signature = ()

@@ -181,8 +181,13 @@ class PoolRuntime:
                     actor._actor_loop_running()
                     # It stopped: otherwise its mailbox has ended the turn.
                     self._end(mailbox, actor)
-                elif phase in (ADMITTED, ASLEEP):
-                    self._first_turn(mailbox, actor)
+                elif phase == ADMITTED:
+                    mailbox.phase = STARTED
+                    actor._actor_loop_setup()
+                    actor._actor_loop_running()
+                    self._end(mailbox, actor)
+                elif phase == ASLEEP:
+                    self._wake(mailbox, actor)
                 elif phase == ENDED:
                     _answer_late(mailbox)
                 else:
@@ -191,7 +196,7 @@ class PoolRuntime:
             except TurnOver:
                 pass
             except BaseException as error:  # noqa: BLE001 - pykka's thread would die, and leave an actor that never answers.
-                self._end_by(mailbox, mailbox.actor or actor, error)
+                self._end_by(mailbox, actor, error)
             mailbox.forget_taken()
             if mailbox.waiting:
                 give_back(mailbox)
@@ -201,28 +206,29 @@ class PoolRuntime:
             if mailbox.waiting:
                 self._claim_again(mailbox)
 
-    def _first_turn(self, mailbox: Mailbox, actor: Any) -> None:
-        if mailbox.phase == ASLEEP:
-            actor = self._wake(mailbox, actor)
-        if actor is not None:
-            mailbox.phase = STARTED
-            actor._actor_loop_setup()
-            actor._actor_loop_running()
-            self._end(mailbox, actor)
-
-    def _wake(self, mailbox: Mailbox, asleep: Asleep) -> pykka.Actor | None:
-        """Make the actor that these messages are for; None where none of them needs one, or it cannot be made."""
+    def _wake(self, mailbox: Mailbox, asleep: Asleep) -> None:
+        """Make the actor that these messages are for, unless none of them needs it, and let it run its first turn."""
         if asleep.answer_pings(mailbox, self._clock):
-            return None
+            return
         try:
-            return asleep.wake()
+            actor: Any = asleep.wake()
         except BaseException as error:  # noqa: BLE001 - the thread would die; a dead actor is found by its next ping.
             _log.error("pool.actor_not_made", actor=mailbox.actor, exc_info=error)
             mailbox.set()
             mailbox.actor = None
             mailbox.phase = ENDED
             self._release_waiting(mailbox)
-            return None
+            return
+        mailbox.phase = STARTED
+        try:
+            actor._actor_loop_setup()
+            actor._actor_loop_running()
+        except TurnOver:
+            return
+        except BaseException as error:  # noqa: BLE001 - as in _take_turns, by its own name.
+            self._end_by(mailbox, actor, error)
+            return
+        self._end(mailbox, actor)
 
     def _claim_again(self, mailbox: Mailbox) -> None:
         mark = object()
@@ -250,7 +256,7 @@ class PoolRuntime:
         mailbox.phase = ENDED
         self._release_waiting(mailbox)
 
-    def _end_by(self, mailbox: Mailbox, actor: Any, error: BaseException) -> None:
+    def _end_by(self, mailbox: Mailbox, actor: pykka.Actor, error: BaseException) -> None:
         _log.error("pool.actor_lost", actor=str(actor), exc_info=error)
         pykka.ActorRegistry.unregister(actor.actor_ref)
         actor.actor_stopped.set()

@@ -69,8 +69,8 @@ ACTORS: tuple[Plant, ...] = (
             ),
             Edit(
                 target="actors.domain.watch:watch_of",
-                old="if watching(position) and not position.reconciling:",
-                new="if watching(position):",
+                old="if held and not position.reconciling:",
+                new="if held:",
             ),
         ),
     ),

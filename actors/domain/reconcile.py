@@ -47,7 +47,8 @@ def on_observed(step: Step, event: PositionObserved) -> None:
             _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
             return
         step.change(observed=None, excess=ZERO, disputed=False)
-    elif held > tracked and position.disputed and not repeated:
+    elif held > tracked and (position.disputed or event.behind) and not repeated:
+        # A read from before our own trades shows what they have closed since as if it were somebody else's.
         _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
     elif held > tracked:
         _take_excess(step, held - tracked, event)
@@ -76,7 +77,7 @@ def _tell_excess(step: Step, event: PositionObserved) -> None:
     position = step.position
     coming = (i.quantity - i.filled for i in position.intents if i.leg == "entry" and in_flight(i))
     beyond = event.quantity - position.remaining - sum(coming, ZERO)
-    if beyond > max(position.excess, position.dust) and not position.disputed:
+    if beyond > max(position.excess, position.dust) and not (position.disputed or event.behind):
         _take_excess(step, beyond, event)
 
 

@@ -87,6 +87,19 @@ def test_reads_that_lack_our_own_latest_trade_are_believed_only_when_long_apart(
     assert desk.position.close_reason == "external"
 
 
+def test_an_excess_is_not_taken_from_a_read_that_lacks_our_own_latest_trade() -> None:
+    """What that trade closed would be taken for somebody else's, and the next stop moved without one in between."""
+    desk = opened(PLAN, held=("observe",))
+    desk.price("101")
+    before = len(desk.effects)
+    desk.observe("10", behind=True)
+    assert desk.position.remaining == 4
+    assert desk.position.excess == 0
+    assert any(isinstance(effect, Observe) for effect in desk.effects[before:])
+    desk.observe("4")
+    assert (desk.position.excess, desk.position.observed) == (0, None)
+
+
 def test_a_disputed_size_is_asked_for_again_when_an_order_was_under_way() -> None:
     """What is owed waits for it: it is not left to the next look around."""
     desk = opened(PLAN, held=("target-1", "observe"))

@@ -156,10 +156,10 @@ class Desk:
             self._refs[key] = ref
             return self._book.register(key, watch, since)
 
-    def serial(self, key: str) -> int:
-        """The number of a position's latest registration, woken or not; 0 where it has none."""
+    def serial(self, key: str, ref: Ref) -> int:
+        """The number of its latest registration, woken or not; 0 where it has none, or another actor has its place."""
         with self._lock:
-            return self._book.serial(key)
+            return self._book.serial(key) if self._refs.get(key) == ref else 0
 
     def unregister(self, key: str, ref: Ref) -> None:
         """Wake it no more, unless another actor has taken its place."""
@@ -181,10 +181,13 @@ class Desk:
             if self._refs.pop(key, None) is not None:
                 self._book.unregister(key)
 
-    def fold(self, key: str) -> tuple[Missed, int] | None:
-        """What the position has missed up to now, and how far that is; None while a price is on its way to it."""
+    def fold(self, key: str, ref: Ref) -> tuple[Missed, int] | None:
+        """What the position has missed up to now, and how far that is; None while a price is on its way to it.
+
+        An actor of a former life is told nothing: its successor would never hear of what it takes.
+        """
         with self._lock:
-            missed = self._book.fold(key)
+            missed = self._book.fold(key) if self._refs.get(key) == ref else None
             return None if missed is None else (missed, self._book.point(key))
 
     def present(self) -> int:

@@ -29,9 +29,10 @@ class Listening:
     __slots__ = ("_actor", "_overtaken", "_serial", "_wake_at", "_watch")
 
     def __init__(self, actor: "PositionActor", watch: Watch | None = None) -> None:
-        """It hears nothing before `begin`, unless it is registered for this already."""
+        """It hears nothing before `begin`, unless others register it for this."""
         self._actor = actor
-        self._serial = 0 if watch is None else actor.parts.desk.serial(actor.parts.position_id)
+        # None: others register it, after it is made or before. The number is asked for when the first price comes.
+        self._serial: int | None = 0 if watch is None else None
         self._overtaken = False
         self._watch = watch
         self._wake_at: Micros | None = None
@@ -113,6 +114,8 @@ class Listening:
         """A price that this position waited for. One that an older registration asked for is out of date."""
         actor, wake = self._actor, message.wake
         position = actor.position
+        if self._serial is None:
+            self._serial = actor.parts.desk.serial(actor.parts.position_id, actor.actor_ref)
         if position is None or wake.serial != self._serial or self._watch is None:
             return
         at = max(position.updated_at, wake.quote.at)
@@ -126,7 +129,7 @@ class Listening:
         actor = self._actor
         if self._watch is None or actor.position is None:
             return
-        found = actor.parts.desk.fold(actor.parts.position_id)
+        found = actor.parts.desk.fold(actor.parts.position_id, actor.actor_ref)
         self._overtaken = found is None
         if found is not None:
             actor.position = catch_up(actor.position, *found)

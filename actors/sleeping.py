@@ -115,10 +115,11 @@ class Berths:
         position, shown, watch = waiting
         rested = Rested(position, begin.version, begin.epoch, watch)
         ref = roster.parts.runtime.spawn_asleep(PositionActor, _Make(self._given, (market, desk), rested))
+        # Before a price can wake it: what its actor shows of that is newer.
+        self._show(shown, begin)
         serial, wake = desk.register(position_id, ref, watch, position.seen, shard=self._shard, epoch=account.epoch)
         if not serial:
             return None
-        self._show(shown, begin)
         if wake is not None:
             tell(ref, PriceWoke(wake=wake))
         return ref

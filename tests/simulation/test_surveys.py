@@ -9,6 +9,7 @@ import pykka
 import pytest
 
 import actors.comebacks
+from actors.desk import Desk
 from actors.domain.model import OrderKind, OrderSide, Position
 from actors.domain.plans import parse_plan
 from actors.position_parts import LookAround
@@ -73,6 +74,35 @@ def test_one_question_is_enough_where_everything_is_as_it_was(tmp_path: Path, se
     assert LookUpOrder not in counts
     assert before == {name: keeper.shard.positions[name] for name in ("p1", "p2")}
     unchanged(keeper)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_price_that_one_waits_for_is_told_to_it_as_before(tmp_path: Path, seed: int) -> None:
+    """It was registered by others, and hears of its target by that registration; later ones are its own."""
+    keeper = two(tmp_path, seed)
+    keeper.start()
+    keeper.moves(60700, seconds=6)
+    assert keeper.position().remaining == Decimal("0.4")
+    assert keeper.position("p2").remaining == 1
+    keeper.moves(61300, 61500, 60900, seconds=6)
+    assert keeper.held() == 0
+    assert [target.hit for target in keeper.position().targets] == [True, True]
+
+
+def test_it_is_shown_before_a_price_can_wake_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it makes of that price is shown by itself: shown afterwards as it came back, it would be open for ever."""
+    keeper = two(tmp_path)
+    shown: list[int] = []
+    register = Desk.register
+
+    def look(desk: Desk, key: str, *rest: Any, **more: Any) -> Any:
+        published = keeper.house.directory.positions.acknowledged(key)
+        shown.append(0 if published is None else published.version)
+        return register(desk, key, *rest, **more)
+
+    monkeypatch.setattr(Desk, "register", look)
+    keeper.start()
+    assert shown == [keeper.published(name).version for name in ("p1", "p2")]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -158,16 +158,18 @@ def crossing_after_the_next_fold(keeper: Keeper, monkeypatch: pytest.MonkeyPatch
     """One price of 59000, played just after a position has caught up for the next time, and the former price again."""
     fold, done = Desk.fold, False
 
-    def crossed_after(desk: Desk, key: str) -> Any:
+    def crossed_after(desk: Desk, key: str, ref: Ref) -> Any:
         nonlocal done
-        found = fold(desk, key)
+        found = fold(desk, key, ref)
         if not done:
             done = True
             back = keeper.house.directory.quote("paper", SYMBOL)
             assert back is not None
             through = Decimal(59000)
-            for ref, wake in desk.play([replace(back, mark=through, last=through, bid=through, ask=through), back]):
-                tell(ref, PriceWoke(wake=wake))
+            for woken_ref, wake in desk.play(
+                [replace(back, mark=through, last=through, bid=through, ask=through), back]
+            ):
+                tell(woken_ref, PriceWoke(wake=wake))
         return found
 
     monkeypatch.setattr(Desk, "fold", crossed_after)

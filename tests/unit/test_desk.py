@@ -64,7 +64,7 @@ def test_a_state_that_is_being_saved_is_answered_until_a_later_one_is_acknowledg
     points = []
     for price in (100, 90, 80, 70):
         played(desk, price)
-        found = desk.fold("p")
+        found = desk.fold("p", NOBODY)
         assert found is not None
         points.append(found[1])
     desk.saving(SHARD, "p", points[0])
@@ -150,7 +150,7 @@ def test_what_nobody_asks_about_is_forgotten() -> None:
     point = 0
     for price in range(20_000, 10_000, -1):
         played(desk, price)
-        found = desk.fold("p")
+        found = desk.fold("p", NOBODY)
         assert found is not None
         point = found[1]
         desk.saving(SHARD, "p", point)
@@ -176,9 +176,23 @@ def test_an_actor_that_was_replaced_does_not_unregister_its_successor() -> None:
     desk.register("p", old, IDLE)
     desk.register("p", new, IDLE)
     desk.unregister("p", old)
-    assert desk.fold("p") is not None
+    assert desk.fold("p", new) is not None
     desk.unregister("p", new)
-    assert desk.fold("p") is None
+    assert desk.fold("p", new) is None
+
+
+def test_an_actor_that_was_replaced_takes_nothing_of_what_its_successor_has_missed() -> None:
+    """It handles what was told to it before it ends: the extremes it would take would be nobody's."""
+    desk, old, new = joined(), cast(Ref, object()), cast(Ref, object())
+    before, _ = desk.register("p", old, IDLE)
+    after, _ = desk.register("p", new, IDLE)
+    played(desk, 100, 300, 200)
+    assert desk.fold("p", old) is None
+    found = desk.fold("p", new)
+    assert found is not None
+    assert (found[0].low, found[0].high) == (Decimal(100), Decimal(300))
+    assert desk.serial("p", old) == 0
+    assert desk.serial("p", new) == after > before
 
 
 def test_a_stored_tape_answers_in_the_source_of_the_stop() -> None:
@@ -202,7 +216,7 @@ def test_what_crossed_before_a_compaction_still_wakes() -> None:
     desk.saving(SHARD, "p", desk.present())
     desk.register("p", NOBODY, trailing(stop=Decimal(80), peak=Decimal(90), trail_gap=Decimal(10)))
     played(desk, 85, 100)
-    found = desk.fold("p")
+    found = desk.fold("p", NOBODY)
     assert found is not None
     assert [wake.key for _, wake in desk.play(quotes(89))] == ["p"]
     assert list(desk.play(quotes(97, 98))) == []
@@ -282,7 +296,7 @@ def test_what_is_forgotten_does_not_wait_for_the_store() -> None:
     assert desk.to_save(desk.tapes[SHARD]) is not None
     for price in range(50_000, 45_000, -1):
         played(desk, price)
-        desk.fold("p")
+        desk.fold("p", NOBODY)
         desk.to_save(desk.tapes[SHARD])
     assert desk.size < 3_000
 
@@ -293,7 +307,7 @@ def test_a_state_that_is_saved_after_a_copy_gets_another() -> None:
     desk.register("p", NOBODY, IDLE)
     desk.saving(SHARD, "p", desk.present())
     played(desk, 300)
-    found = desk.fold("p")
+    found = desk.fold("p", NOBODY)
     assert found is not None
     played(desk, 200, 250, 240)
     saved(desk)

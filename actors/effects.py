@@ -34,9 +34,20 @@ def release(actor: "PositionActor", effect: Effect) -> None:
         case LookUp():
             tell(parts.gateway, LookUpOrder(symbol=parts.symbol, look_up=effect, reply_to=actor.actor_ref))
         case Observe():
-            actor.read_slot(delay_seconds=CONFIRM_SECONDS)
+            _read_again(actor)
         case Note():
             tell_notes(actor, [effect])
+
+
+def _read_again(actor: "PositionActor") -> None:
+    """Read the slot in a moment, once for all that ask before that read leaves.
+
+    Its answer may ask again, and every look around would else begin another such row of reads beside it.
+    """
+    now = actor.parts.clock.monotonic()
+    if now >= actor.reads_at:
+        actor.reads_at = now + CONFIRM_SECONDS
+        actor.read_slot(delay_seconds=CONFIRM_SECONDS)
 
 
 def tell_notes(actor: "PositionActor", notes: Sequence[Note]) -> None:

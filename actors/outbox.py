@@ -38,6 +38,19 @@ def release_due(actor: "PositionActor", due: Sequence[Waiting], acknowledged: Po
         actor.apply(OrderAbsent(at=actor.event_time(), client_order_id=order_id))
 
 
+def may_leave_unsaved(actor: "PositionActor", submit: Submit) -> bool:
+    """A full close may, unless somebody else holds more there: then only one whose intent is acknowledged may.
+
+    It may have become possible only now, before the state that planned it is saved.
+    """
+    position = actor.position
+    if not submit.urgent or position is None or position.excess <= 0:
+        return submit.urgent
+    published = actor.parts.directory.positions.acknowledged(position.id)
+    known = published.position if published is not None else None
+    return known is not None and any(each.client_order_id == submit.client_order_id for each in known.intents)
+
+
 def press(actor: "PositionActor", effect: Effect) -> None:
     """An order that waits for its acknowledgement goes before what other positions make of theirs.
 

@@ -26,7 +26,7 @@ from actors.effects import release
 from actors.listening import Listening
 from actors.messages import AmendRequest, CloseRequest
 from actors.opening import Opening
-from actors.outbox import press, release_due
+from actors.outbox import may_leave_unsaved, press, release_due
 from actors.position_parts import LookAround, PositionParts, Rested, Waiting, Wake, look_around_seconds
 from actors.recovery import Recovery
 from actors.resuming import resume
@@ -68,7 +68,7 @@ class PositionActor(pykka.ThreadingActor):
         self._acked_change = 0
         self._states: dict[int, Position] = {}
         self._waiting: list[Waiting] = []
-        self._observing = 0
+        self._observing, self.reads_at = 0, 0.0
         self._sequence = 0
         self.booked_at: float | None = None
         self.ended = False
@@ -196,7 +196,7 @@ class PositionActor(pykka.ThreadingActor):
             self._change += 1
             self._save(after, notes, soft=not effects and only_extremes(before, after))
         for effect in effects:
-            if isinstance(effect, Submit) and effect.urgent:
+            if isinstance(effect, Submit) and may_leave_unsaved(self, effect):
                 release(self, effect)
             else:
                 self._waiting.append(Waiting(self._change, effect=effect))

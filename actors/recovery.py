@@ -133,7 +133,7 @@ class Recovery:
                 at=max(slot.at, position.updated_at),
                 quantity=_own_direction(position, slot),
                 read_at=actor.parts.clock.now(),
-                behind=_behind(position, slot),
+                behind=is_behind(position, slot),
                 trades=slot.trades,
                 open_orders=tuple(order.client_order_id for order in slot.orders if as_asked(position, order)),
                 cause=_cause(slot),
@@ -254,10 +254,16 @@ def as_asked(position: Position, order: VenueOrder) -> bool:
     return True
 
 
-def _behind(position: Position, slot: SlotRead) -> bool:
-    """Whether the slot's trades do not show the latest of ours that is booked."""
-    ours = [fill.trade_id for fill in position.fills if not fill.leg.startswith("external-")]
-    return bool(ours) and all(trade.trade_id != ours[-1] for trade in slot.trades)
+def is_behind(position: Position, slot: SlotRead) -> bool:
+    """Whether the slot's trades do not show the latest of ours that is booked, of those that they could show.
+
+    The latest by its own time: an earlier one may have been booked after it.
+    """
+    since = position.opened_at
+    ours = [fill for fill in position.fills if not fill.leg.startswith("external-") and fill.at >= since]
+    latest = max((fill.at for fill in ours), default=0)
+    listed = {trade.trade_id for trade in slot.trades}
+    return any(fill.at == latest and fill.trade_id not in listed for fill in ours)
 
 
 def _cause(slot: SlotRead) -> Reason:

@@ -47,8 +47,11 @@ def on_observed(step: Step, event: PositionObserved) -> None:
             _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
             return
         step.change(observed=None, excess=ZERO, disputed=False)
-    elif held > tracked and (position.disputed or event.behind) and not repeated:
-        # A read from before our own trades shows what they have closed since as if it were somebody else's.
+    elif (
+        held > tracked and not repeated and (position.disputed or (event.behind and held != tracked + position.excess))
+    ):
+        # A read from before our own trades shows what they have closed since as if it were somebody else's. One that
+        # shows what is known already says nothing new: it would be asked again for ever where they are never listed.
         _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
     elif held > tracked:
         _take_excess(step, held - tracked, event)
@@ -60,7 +63,8 @@ def on_observed(step: Step, event: PositionObserved) -> None:
 
 def _read_again(step: Step, held: Decimal, read_at: Micros, why: str) -> None:
     observed = step.position.observed
-    if observed is None or observed.quantity != held:
+    if observed is None or observed.quantity != held or read_at < observed.at:
+        # Of another size, or from before the wall's clock was set back: the wait begins anew.
         step.change(observed=Observation(quantity=held, at=read_at))
     step.observe(why)
 

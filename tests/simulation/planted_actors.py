@@ -12,7 +12,7 @@ ACTORS: tuple[Plant, ...] = (
         edits=(
             Edit(
                 target="actors.position:PositionActor.take",
-                old="if isinstance(effect, Submit) and effect.urgent:",
+                old="if isinstance(effect, Submit) and may_leave_unsaved(self, effect):",
                 new="if isinstance(effect, Submit):",
             ),
         ),
@@ -186,6 +186,6 @@ ACTORS: tuple[Plant, ...] = (
     Plant(
         name="reads without our own trade believed",
         breaks="two reads that lack our latest trade are believed though they follow each other",
-        edits=(Edit(target=f"{RECOVERY}.on_slot", old="behind=_behind(position, slot)", new="behind=False"),),
+        edits=(Edit(target=f"{RECOVERY}.on_slot", old="behind=is_behind(position, slot)", new="behind=False"),),
     ),
 )

@@ -105,6 +105,22 @@ RULES: tuple[Plant, ...] = (
                 new="if shared and not _rests_gone(step):\n        return\n    if owed is None:",
             ),
             Edit(target=f"{ORDERS}:_work_full_close", old="urgent=known or not shared", new="urgent=True"),
+            Edit(
+                target="actors.outbox:may_leave_unsaved",
+                old="if not submit.urgent or position is None or position.excess <= 0:",
+                new="if True:",
+            ),
+        ),
+    ),
+    Plant(
+        name="a close among others unsaved once it may go",
+        breaks="a full close that waited for a partial leaves before it is durable where that ends before the save",
+        edits=(
+            Edit(
+                target="actors.outbox:may_leave_unsaved",
+                old="if not submit.urgent or position is None or position.excess <= 0:",
+                new="if True:",
+            ),
         ),
     ),
     Plant(

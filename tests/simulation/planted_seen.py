@@ -120,6 +120,10 @@ TESTS: dict[str, Test] = {
         f"{_SIMULATION}.test_the_issue:test_a_close_where_somebody_else_holds_more_is_never_sent_by_two_lives",
         {},
     ),
+    "a close among others unsaved once it may go": (
+        f"{_SIMULATION}.test_the_issue:test_a_close_among_others_that_becomes_possible_before_it_is_saved_waits",
+        {"seed": 3},
+    ),
     "slot free at once after a restart": (
         f"{_SIMULATION}.test_the_issue:test_an_unsaved_close_of_a_former_life_that_still_arrives_finds_the_slot_taken",
         {},

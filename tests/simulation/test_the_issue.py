@@ -312,6 +312,29 @@ def test_a_close_where_somebody_else_holds_more_is_never_sent_by_two_lives(tmp_p
     assert eaten == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_close_among_others_that_becomes_possible_before_it_is_saved_waits(tmp_path: Path, seed: int) -> None:
+    """What it waited for has ended by itself; until its intent is stored, a next life would know nothing of it."""
+    keeper = opened(tmp_path, seed)
+    keeper.by_hand(OrderSide.BUY, "2")
+    keeper.run(40)
+    assert keeper.position().excess == 2
+    for number in range(1, 30):
+        keeper.faults.next("submit", position="p1", leg=f"resident-{number}", times=0, error="insufficient_margin")
+    keeper.faults.next("submit", position="p1", leg="target-1", delay_reply_seconds=1.5)
+    keeper.moves(60600, seconds=1.2)
+    assert keeper.position().targets[0].hit
+    keeper.store_is_down = True
+    keeper.ask_close(request_id="r1")
+    keeper.run(5)
+    assert keeper.reductions() == [Decimal("0.6")]
+    keeper.store_is_down = False
+    keeper.run(15)
+    assert keeper.reductions() == [Decimal("0.6"), Decimal("0.4")]
+    assert keeper.position().phase is Phase.CLOSED
+    assert keeper.held() == 2
+
+
 def test_a_full_close_that_nobody_saved_is_recognised_by_its_id(tmp_path: Path) -> None:
     """Taken by the exchange, and the keeper dies before any save: no intent, no spill, and still booked as what it
     was.

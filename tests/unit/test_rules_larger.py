@@ -1,10 +1,15 @@
 """While somebody else holds more in the slot, reduce-only saves nobody: what is known of it, and what waits for it."""
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from actors.domain.events import Cancel, Effect, Observe
-from actors.domain.model import IntentStatus
-from tests.unit.driver import SECOND, D, Desk, command, opened
+from actors.domain.model import Fill, IntentStatus, Reason
+from actors.recovery import is_behind
+from actors.traffic import SlotRead
+from tests.unit.driver import SECOND, START, D, Desk, command, opened
 
 PLAN: dict[str, Any] = {
     "stop": {"percent": "5"},
@@ -113,3 +118,50 @@ def test_a_disputed_size_is_asked_for_again_when_an_order_was_under_way() -> Non
     assert order.filled == 0
     effects = desk.observe("4")
     assert any(isinstance(effect, Observe) for effect in effects)
+
+
+def test_an_excess_that_is_known_is_not_asked_about_for_ever_where_our_own_latest_trade_is_never_listed() -> None:
+    """Such a read says nothing new: each look around would begin half a minute of one read a second."""
+    desk = larger(held=("observe",))
+    before = len(desk.effects)
+    desk.observe("30", behind=True)
+    assert not any(isinstance(effect, Observe) for effect in desk.effects[before:])
+    assert desk.position.excess == 20
+    desk.observe("35", behind=True)
+    assert any(isinstance(effect, Observe) for effect in desk.effects[before:])
+
+
+def test_a_difference_is_believed_though_the_wall_clock_was_set_back_between_two_reads() -> None:
+    """The first of the two is then in the future: the wait begins anew, and does not last until that comes again."""
+    desk = opened(PLAN, held=("observe",))
+    desk.observe("8", read_at=desk.at)
+    desk.observe("8", read_at=desk.at - 3600 * SECOND)
+    assert desk.position.remaining == 10
+    desk.observe("8", read_at=desk.at - 3599 * SECOND)
+    assert desk.position.remaining == 8
+
+
+@pytest.mark.parametrize(
+    ("listed", "behind"),
+    [
+        (("first", "second", "late"), False),
+        (("first", "second"), False),
+        (("first", "late"), True),
+        (("second",), False),
+        ((), True),
+    ],
+)
+def test_a_read_is_behind_where_it_lacks_the_latest_of_our_trades_by_its_own_time(
+    listed: tuple[str, ...], behind: bool
+) -> None:
+    """An earlier one may be booked after it; one from before the opening is never listed, and says nothing."""
+    desk = opened(PLAN)
+    moments = {"before": -5, "first": 1, "second": 9, "late": 3}
+    usual: dict[str, Any] = {"leg": "entry", "reason": Reason.MANUAL, "price": D(100), "quantity": D(1), "fee": D(0)}
+    fills = [Fill(at=START + at * SECOND, trade_id=name, **usual) for name, at in moments.items()]
+    trades = tuple(desk.trade(name, 1, 100, at=START + moments[name] * SECOND) for name in listed)
+    slot = SlotRead(
+        symbol=desk.position.symbol, position=None, orders=(), trades=trades, quote=None, instrument=None, at=START
+    )
+    assert is_behind(replace(desk.position, fills=tuple(fills)), slot) is behind
+    assert not is_behind(replace(desk.position, fills=tuple(fills[:1])), slot)

@@ -5,8 +5,8 @@ sent_only_what_was_wanted       no partial leaves that was never wanted in a sto
 sent_only_within_its_price      an owed partial leaves within its price bound, by the price that its keeper knows
 sent_only_within_the_lease      a request expires before the lease under which it was signed
 resent_only_past_its_expiry     an id is not sent again while the first request may still arrive (a full close that was
-                                lost unsaved with its sender may be, by the next life, where nobody else holds anything:
-                                only one of the two can be executed)
+                                lost with its sender, neither saved nor spilled, may be, by the next life, where nobody
+                                else holds anything: only one of the two can be executed)
 never_at_rest_and_in_software   a target whose order rests is not also closed at the market
 former_stops_are_replaced       no partial leaves while a stop of an owner that may live still rests
 ours_is_never_somebody_elses    what our own orders executed is not booked as external
@@ -120,6 +120,8 @@ class MorePromises(Promises):
         stored, grew = decode_snapshot("p1", raw), found.grew_from
         if (stored.epoch, stored.version, stored.write_id) == (grew.epoch, grew.version, grew.write_id):
             self._spill = (life.machine, found)
+            intents = () if found.state is None else found.state.get("intents", ())
+            self._handed_on |= {intent["client_order_id"] for intent in intents}
 
     def _spilled_is_not_forgotten(self, after: Position) -> None:
         if self._spill is None or self._spill[1].state is None:

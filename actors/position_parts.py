@@ -43,7 +43,7 @@ class PositionParts:
 class Rested(NamedTuple):
     """A position that came back as it was recorded: what its actor begins with, once something concerns it.
 
-    Registered at its desk already, for what `watch` names; `epoch` is its shard's.
+    Registered at its desk by others, for what `watch` names; `epoch` is its shard's.
     """
 
     position: Position

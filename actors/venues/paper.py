@@ -105,6 +105,8 @@ class PaperFloor:
             actor, last = self._actor, not self._started
             if last:
                 self._actor = None
+                # What is never served must press nobody.
+                self._queue = Queue()
             if actor is not None:
                 tell(actor, Detach(door, last))
 

@@ -1,18 +1,23 @@
 """What is told at leisure: others go first while something presses, nothing is lost, nothing waits for ever."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pykka
 import pytest
 
+from actors.domain.model import OrderKind
 from actors.runtime.base import Ref, Runtime, tell, tell_at_leisure
 from actors.runtime.pool import PoolRuntime
 from actors.runtime.pool_mailbox import Mailbox, Queue
 from actors.runtime.threads import ThreadRuntime
+from actors.venues.base import LookUpRequest
+from actors.venues.paper import PaperFloor
+from actors.venues.paper_queue import FEW_REQUESTS, Asked, Door
 from tests.contract.test_runtime_load import PATIENCE_SECONDS, until
+from tests.unit.test_paper_ledger import SYMBOL, settings
 
 MESSAGES = 400
 
@@ -102,6 +107,24 @@ def test_nothing_waits_for_ever(runtime: Runtime) -> None:
         assert tell_at_leisure(ref, number)
     assert until(lambda: len(notes) == len(refs))
     assert sorted(notes) == list(range(50))
+
+
+def test_what_an_exchange_left_unserved_presses_nobody() -> None:
+    """It failed with requests in its queue, and its accounts do not come back: everything else goes on as ever."""
+    pressing: list[Callable[[], object]] = []
+    ended: Any = SimpleNamespace(tell=lambda _: None, is_alive=lambda: False)
+    runtime: Any = SimpleNamespace(let_wait_while=pressing.append, spawn=lambda *_, **__: ended, clock=None)
+    floor = PaperFloor(
+        settings=settings(":memory:"), runtime=runtime, exchange=cast(Any, SimpleNamespace(instruments={}))
+    )
+    door = Door("paper", ended)
+    _, queue = floor.enter(door)
+    request = LookUpRequest(request_id="1", account="paper", symbol=SYMBOL, client_order_id="a", kind=OrderKind.MARKET)
+    for _ in range(FEW_REQUESTS + 1):
+        queue.put(Asked(door, request), ended)
+    assert pressing[0]()
+    floor.leave(door)
+    assert not pressing[0]()
 
 
 def test_who_has_ended_is_told_nothing(runtime: Runtime) -> None:

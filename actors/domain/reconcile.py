@@ -42,8 +42,8 @@ def on_observed(step: Step, event: PositionObserved) -> None:
     held, tracked, read_at = event.quantity, position.remaining, event.read_at or event.at
     repeated = _is_repeated(position, event, held, read_at)
     if held == tracked or (held == tracked + position.dust and held >= 0):
-        if position.disputed and not repeated:
-            # An order's own report said otherwise a moment ago: this, too, is believed on its second read.
+        if not repeated and (position.disputed or (event.behind and position.excess > 0)):
+            # An order's own report, or a newer read, said otherwise: this, too, is believed on its second read.
             _read_again(step, held, read_at, "a size that was disputed is believed on its second read")
             return
         step.change(observed=None, excess=ZERO, disputed=False)

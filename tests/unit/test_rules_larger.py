@@ -165,3 +165,15 @@ def test_a_read_is_behind_where_it_lacks_the_latest_of_our_trades_by_its_own_tim
     )
     assert is_behind(replace(desk.position, fills=tuple(fills)), slot) is behind
     assert not is_behind(replace(desk.position, fills=tuple(fills[:1])), slot)
+
+
+def test_an_excess_does_not_end_with_one_read_that_lacks_our_own_latest_trade() -> None:
+    """From before a part of our entry that is as large as what somebody else holds, it looks as if he held nothing."""
+    desk = larger(held=("observe",))
+    before = len(desk.effects)
+    desk.observe("10", behind=True)
+    assert desk.position.excess == 20
+    assert any(isinstance(effect, Observe) for effect in desk.effects[before:])
+    desk.at += 30 * SECOND
+    desk.observe("10", behind=True)
+    assert desk.position.excess == 0

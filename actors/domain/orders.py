@@ -94,10 +94,12 @@ def _work_full_close(step: Step, at: Micros) -> None:
 
 
 def _rests_gone(step: Step) -> bool:
-    """While the venue holds more than we track, two of our orders could close too much: the
-    resident stop, the resting targets and the partial that is under way go first.
+    """While the venue holds more than we track, two of our orders could close too much: the partial that is under way
+    goes first, then the resident stop and the resting targets. A partial whose end nobody knows leaves the stop.
     """
     live = [intent for intent in step.position.intents if intent.reduce_only and not intent.full and intent.live]
+    if any(not (intent.resident or intent.kind is OrderKind.LIMIT) for intent in live):
+        return False
     for intent in live:
         if not intent.cancel_requested:
             step.cancel(intent)

@@ -71,6 +71,20 @@ def test_a_partial_that_is_read_open_after_its_cancel_is_cancelled_again() -> No
     assert desk.submits("manual-1") == []
 
 
+def test_the_stop_rests_until_the_end_of_a_partial_is_known() -> None:
+    """Nobody may know it for long, and until then no close goes out that could take the stop's place."""
+    desk = larger(held=("target-1",))
+    desk.price("101")
+    assert len(desk.resting()) == 1
+    desk.close()
+    assert len(desk.resting()) == 1
+    desk.cancelled("target-1")
+    assert len(desk.resting()) == 1
+    desk.cancelled("target-1")
+    assert desk.resting() == []
+    assert [submit.quantity for submit in desk.submits("manual-1")] == [D(10)]
+
+
 def test_a_full_close_of_what_is_ours_alone_waits_for_no_partial() -> None:
     """There reduce-only ends what is under way."""
     desk = opened(PLAN, held=("target-1",))

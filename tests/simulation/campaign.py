@@ -8,10 +8,12 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from actors import comebacks
 from actors.runtime.simulator import BlockedInSimulation, RunawaySimulation
 from tests.simulation.moments import Moments
 from tests.simulation.outcome import outcome
@@ -39,12 +41,14 @@ class Options:
     `lost`: prices go on while no keeper runs, and are lost to it. `crashes` are points at which the keeper vanishes;
     `drawn` is how many troubles of keepers are drawn from the seed. Of the drawn troubles only those of `keep` come, by
     their place in the list (None: all); of the prices only the first `ticks`. In a storm the exchange and the store
-    misbehave too.
+    misbehave too. `surveyed`: a single comeback too is answered by a survey, as those of many are, and sleeps where it
+    has nothing to do.
     """
 
     seed: int
     story: str
     lost: bool = False
+    surveyed: bool = False
     crashes: tuple[int, ...] = ()
     drawn: int = 0
     keep: tuple[int, ...] | None = None
@@ -54,6 +58,7 @@ class Options:
         """As `scripts/simulate --replay` reads it."""
         parts = [f"{self.story.replace(' ', '-')}", f"seed={self.seed}"]
         parts += ["lost"] if self.lost else []
+        parts += ["surveyed"] if self.surveyed else []
         parts += [f"crashes={','.join(map(str, self.crashes))}"] if self.crashes else []
         parts += [f"drawn={self.drawn}"] if self.drawn else []
         parts += [f"keep={','.join(map(str, self.keep)) or 'none'}"] if self.keep is not None else []
@@ -67,8 +72,8 @@ def parse_options(text: str) -> Options:
     found: dict[str, Any] = {"story": story.replace("-", " ")}
     for word in words:
         name, _, value = word.partition("=")
-        if name == "lost":
-            found["lost"] = True
+        if name in ("lost", "surveyed"):
+            found[name] = True
         elif name in ("seed", "drawn", "ticks"):
             found[name] = int(value)
         elif name in ("crashes", "keep"):
@@ -148,15 +153,17 @@ def options_for(seeds: Iterable[int], crashes: str | int) -> Iterator[Options]:
 
 
 def random_run(seed: int, number: int) -> Options:
-    """Crashes of a story in which no tick is lost, troubles of one in which they are, or a storm."""
-    kind = seed % 4
+    """Crashes of a story in which no tick is lost, troubles of one in which they are, or a storm; a third of all with
+    surveys.
+    """
+    kind, surveyed = seed % 4, seed % 3 == 0
     told = [story.name for story in TOLD if story.every or kind]
     story = told[seed // 4 % len(told)]
     if kind == 0:
-        return Options(seed=seed, story=story, drawn=max(2, number))
+        return Options(seed=seed, story=story, surveyed=surveyed, drawn=max(2, number))
     if kind == 1:
-        return Options(seed=seed, story=story, lost=True, drawn=number)
-    return Options(seed=seed, story="storm", lost=True, drawn=number)
+        return Options(seed=seed, story=story, lost=True, surveyed=surveyed, drawn=number)
+    return Options(seed=seed, story="storm", lost=True, surveyed=surveyed, drawn=number)
 
 
 def every_crash(seed: int, *, stride: int = 7) -> Iterator[Options]:
@@ -211,12 +218,34 @@ def run(options: Options, folder: Path) -> RunResult:
     return result
 
 
+@contextmanager
+def _surveys(options: Options) -> Iterator[None]:
+    before = comebacks.TOGETHER_FROM
+    comebacks.TOGETHER_FROM = 1 if options.surveyed else before
+    try:
+        yield
+    finally:
+        comebacks.TOGETHER_FROM = before
+
+
 def _play(options: Options, folder: Path) -> RunResult:
+    with _surveys(options):
+        return _played(options, folder)
+
+
+def _played(options: Options, folder: Path) -> RunResult:
     story, troubles = story_of(options), troubles_of(options)
     troubles = [*story.troubles, *troubles]
     world = World(folder, seed=options.seed, waits=not options.lost, troubles=troubles)
     promises = MorePromises(world, story, Moments())
     player = Player(world, promises, story, troubles)
+    spawn = world.simulator.spawn_asleep
+
+    def counted(*words: Any) -> Any:
+        promises.moments.reach("a position comes back asleep")
+        return spawn(*words)
+
+    world.simulator.spawn_asleep = counted  # type: ignore[method-assign]
     try:
         player.play()
     except Broken as error:

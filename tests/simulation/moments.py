@@ -42,6 +42,7 @@ MOMENTS: Final[tuple[str, ...]] = (
     "a spilled state is taken up again",
     "closed by a price that nobody watched",
     "a manual close outlives a crash",
+    "a position comes back asleep",
     "pause",
 )
 

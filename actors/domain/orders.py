@@ -127,6 +127,8 @@ def _work_partials(step: Step, at: Micros) -> None:
         return
     if position.remaining <= 0 or position.disputed or _former_owners_stop(position):
         return
+    if position.excess > 0 and _stop_reaches_beyond(position):
+        return
     for intent in position.intents:
         if intent.status is not IntentStatus.PLANNED or not intent.reduce_only or intent.resident or intent.full:
             continue
@@ -145,6 +147,13 @@ def _work_partials(step: Step, at: Micros) -> None:
             intent = step.change_intent(intent.client_order_id, quantity=quantity)  # noqa: PLW2901
         step.submit(intent, at)
         return
+
+
+def _stop_reaches_beyond(position: Position) -> bool:
+    """Whether a stop at the venue is still as large as before the latest partial. Where somebody else holds more there,
+    it would close theirs as it fires: one partial's worth at most, if the next waits until it has been cut down.
+    """
+    return any(i.resident and i.live and i.quantity - i.filled > position.remaining for i in position.intents)
 
 
 def _former_owners_stop(position: Position) -> Intent | None:

@@ -318,6 +318,17 @@ RULES: tuple[Plant, ...] = (
         ),
     ),
     Plant(
+        name="a partial beside a stop that reaches too far",
+        breaks="where the venue holds more than we track, a partial goes before the stop is cut down after the last one",
+        edits=(
+            Edit(
+                target=f"{ORDERS}:_work_partials",
+                old="if position.excess > 0 and _stop_reaches_beyond(position):",
+                new="if False:",
+            ),
+        ),
+    ),
+    Plant(
         name="an excess not told while the entry fills",
         breaks="somebody else's holding is not seen before the entry has ended, and two stops rest side by side",
         edits=(Edit(target=f"{RECONCILE}:on_observed", old="_tell_excess(step, event)", new="pass"),),

@@ -191,3 +191,19 @@ def test_an_excess_does_not_end_with_one_read_that_lacks_our_own_latest_trade() 
     desk.at += 30 * SECOND
     desk.observe("10", behind=True)
     assert desk.position.excess == 0
+
+
+def test_a_partial_waits_until_the_stop_has_been_cut_down_after_the_one_before() -> None:
+    """A stop that fires meanwhile would close both of them once more, out of what is not ours."""
+    desk = opened(
+        {"stop": {"percent": "5"}, "targets": [{"at": {"percent": n}, "close": "0.3"} for n in ("1", "2", "3")]}
+    )
+    desk.observe("30")
+    desk.held = {"target-1", "resident-"}
+    desk.price("102")
+    assert len(desk.submits("target-1")) == 1
+    desk.fill("target-1")
+    assert desk.position.remaining == 7
+    assert desk.submits("target-2") == []
+    desk.cancelled("resident-1")
+    assert len(desk.submits("target-2")) == 1

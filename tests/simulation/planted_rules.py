@@ -319,7 +319,7 @@ RULES: tuple[Plant, ...] = (
     ),
     Plant(
         name="a partial beside a stop that reaches too far",
-        breaks="where the venue holds more than we track, a partial goes before the stop is cut down after the last one",
+        breaks="where the venue holds more than we track, a partial goes before the stop is cut down",
         edits=(
             Edit(
                 target=f"{ORDERS}:_work_partials",

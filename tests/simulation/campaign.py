@@ -245,7 +245,7 @@ def _played(options: Options, folder: Path) -> RunResult:
         promises.moments.reach("a position comes back asleep")
         return spawn(*words)
 
-    world.simulator.spawn_asleep = counted  # type: ignore[method-assign]
+    world.simulator.spawn_asleep = counted  # type: ignore[method-assign, assignment]
     try:
         player.play()
     except Broken as error:

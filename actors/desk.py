@@ -78,6 +78,8 @@ class Desk:
         self._book = LiveBook(ring=_RING)
         self._book.skip_to(first)
         self._refs: dict[str, Ref] = {}
+        # Those whom a price is on its way to.
+        self._woken: dict[str, Wake] = {}
         self._compact_at = _COMPACT_FROM
         self._told: Quote | None = None
         self._fresh = False
@@ -92,6 +94,8 @@ class Desk:
                 chunk = quotes[start : start + _CHUNK]
                 woken = self._book.play_all(chunk)
                 pairs = [(self._refs[wake.key], wake) for wake in woken]
+                for wake in woken:
+                    self._woken[wake.key] = wake
                 self._told, self._fresh = chunk[-1], True
             yield from pairs
 
@@ -154,7 +158,12 @@ class Desk:
             if tape is not None and epoch < tape.epoch:
                 return 0, None
             self._refs[key] = ref
-            return self._book.register(key, watch, since)
+            serial, wake = self._book.register(key, watch, since)
+            if wake is not None:
+                self._woken[key] = wake
+            elif self._woken:
+                self._woken.pop(key, None)
+            return serial, wake
 
     def serial(self, key: str, ref: Ref) -> int:
         """The number of its latest registration, woken or not; 0 where it has none, or another actor has its place."""
@@ -166,6 +175,7 @@ class Desk:
         with self._lock:
             if self._refs.get(key) == ref:
                 del self._refs[key]
+                self._woken.pop(key, None)
                 self._book.unregister(key)
 
     def end(self, shard: str, key: str) -> None:
@@ -179,6 +189,7 @@ class Desk:
         """Wake nobody under this name."""
         with self._lock:
             if self._refs.pop(key, None) is not None:
+                self._woken.pop(key, None)
                 self._book.unregister(key)
 
     def fold(self, key: str, ref: Ref) -> tuple[Missed, int] | None:
@@ -189,6 +200,12 @@ class Desk:
         with self._lock:
             missed = self._book.fold(key) if self._refs.get(key) == ref else None
             return None if missed is None else (missed, self._book.point(key))
+
+    def on_the_way(self, key: str, ref: Ref) -> Missed | None:
+        """What the price that is on its way to it will tell of its extremes; None where there is none."""
+        with self._lock:
+            wake = self._woken.get(key) if self._refs.get(key) == ref else None
+            return None if wake is None else wake.missed
 
     def present(self) -> int:
         """The present sequence, as a point."""

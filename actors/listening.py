@@ -125,7 +125,9 @@ class Listening:
         self._register(at)
 
     def catch_up(self) -> None:
-        """Bring the position's extremes and latest price up to now; not while a price is on its way to it."""
+        """Bring the position's extremes and latest price up to now. While a price is on its way to it, that decides;
+        but the extremes that it will tell came before whatever is heard first.
+        """
         actor = self._actor
         if self._watch is None or actor.position is None:
             return
@@ -133,6 +135,10 @@ class Listening:
         self._overtaken = found is None
         if found is not None:
             actor.position = catch_up(actor.position, *found)
+            return
+        missed = actor.parts.desk.on_the_way(actor.parts.position_id, actor.actor_ref)
+        if missed is not None:
+            actor.position = catch_up(actor.position, missed)
 
     def after(self, at: Micros) -> None:
         """Something was applied: wait for what matters now; where a price is on its way, once that has come.

@@ -173,6 +173,11 @@ ACTORS: tuple[Plant, ...] = (
         edits=(Edit(target=f"{RECOVERY}.on_slot", old="if self._too_fresh():", new="if False:"),),
     ),
     Plant(
+        name="a price on its way forgotten",
+        breaks="what is heard before a price that is on its way ends a position without the extremes that it tells",
+        edits=(Edit(target="actors.listening:Listening.catch_up", old="if missed is not None:", new="if False:"),),
+    ),
+    Plant(
         name="a former market's price shown",
         breaks="a market whose account has begun anew still says what the latest price is",
         edits=(

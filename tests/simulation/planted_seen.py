@@ -56,6 +56,7 @@ SEEN: dict[str, str] = {
     "reads without our own trade believed": "storm seed=23435 lost drawn=4 keep=3,4,6 ticks=5",
     "a partial left beside a full close": "storm seed=24643 lost drawn=4 keep=0,5,9,13,14 ticks=12",
     "a partial beside a stop that reaches too far": "storm seed=510778 lost drawn=4 keep=1,11,12 ticks=13",
+    "a price on its way forgotten": "storm seed=520415 lost drawn=4 keep=0,1,2,3,4,8,9,13,14 ticks=30",
     "an excess not told while the entry fills": "storm seed=20691 lost drawn=4 keep=1,2,6,12,13 ticks=5",
     "a dispute left to the next look around": "storm seed=26679 lost drawn=4 keep=8,10,13,15 ticks=30",
     "spill replayed on anything": "storm seed=97 lost drawn=6",

@@ -13,6 +13,8 @@ from tests.simulation.troubles import Trouble
 from tests.simulation.world import World
 
 LONGEST_CALM_SECONDS = 75
+# What no report tells is seen when a keeper looks around, every thirty seconds, and believed on its second read.
+SEEN_SECONDS = 5.0
 OPENING_TRIES = 40
 
 
@@ -105,6 +107,7 @@ class Player:
         world.add_prices([last] * LONGEST_CALM_SECONDS)
         world.pass_time(RESOLVED_SECONDS)
         self.promises.unknown_is_resolved()
+        world.pass_time(SEEN_SECONDS)
 
     # -- hands ---------------------------------------------------------------------------------------------------------
 

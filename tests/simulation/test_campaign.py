@@ -42,6 +42,7 @@ FOUND = (
     "storm seed=520415 lost drawn=4 keep=0,1,2,3,4,8,9,13,14 ticks=30",
     "storm seed=520791 lost surveyed drawn=4 keep=2,3,13 ticks=21",
     "storm seed=520842 lost surveyed drawn=4 keep=0,17 ticks=24",
+    "storm seed=600982 lost drawn=4",
     "storm seed=510778 lost drawn=4 keep=1,11,12 ticks=13",
     "storm seed=402655 lost drawn=4 keep=0,1,2,3,4,5,6,7,8,9,11,13,14,17,20,21",
 )

@@ -107,7 +107,8 @@ class Player:
         world.add_prices([last] * LONGEST_CALM_SECONDS)
         world.pass_time(RESOLVED_SECONDS)
         self.promises.unknown_is_resolved()
-        world.pass_time(SEEN_SECONDS)
+        if any(hand.at >= len(self.story.prices) - SEEN_SECONDS for hand in self.hands):
+            world.pass_time(SEEN_SECONDS)
 
     # -- hands ---------------------------------------------------------------------------------------------------------
 

@@ -192,7 +192,9 @@ class Promises(Watcher):
         self.hold("closed_at_most_the_quantity", ledger.sold <= most, f"closed {ledger.sold} of {ledger.bought}")
 
     def _closed_at_most_as_decided(self, ledger: Ledger) -> None:
-        """A target closes its fraction of what was bought, a manual close what was accepted for it."""
+        """A target closes its fraction of what was bought, a manual close what was accepted for it: with a fraction of
+        one everything, also what the entry still gets.
+        """
         accepted: dict[str, Decimal] | None = None
         for leg, closed in ledger.by_leg.items():
             if leg.startswith("target-"):
@@ -202,7 +204,7 @@ class Promises(Watcher):
                 if accepted is None:
                     position = self._present()
                     requests = () if position is None else position.close_requests
-                    accepted = {request.leg: request.quantity for request in requests}
+                    accepted = {request.leg: request.quantity for request in requests if request.fraction < 1}
                 decided = accepted.get(leg, ledger.bought)
                 self.hold(
                     "closed_at_most_as_decided", closed <= decided, f"{leg} closed {closed} of {decided} accepted"

@@ -44,6 +44,7 @@ FOUND = (
     "storm seed=520842 lost surveyed drawn=4 keep=0,17 ticks=24",
     "storm seed=600982 lost drawn=4",
     "storm seed=708902 lost drawn=4 keep=3,7,9,14,20 ticks=5",
+    "storm seed=200322 lost drawn=4",
     "storm seed=510778 lost drawn=4 keep=1,11,12 ticks=13",
     "storm seed=402655 lost drawn=4 keep=0,1,2,3,4,5,6,7,8,9,11,13,14,17,20,21",
 )
